@@ -1,0 +1,1 @@
+"""Findings: rules run over the views, and what they returned kept with its history."""
