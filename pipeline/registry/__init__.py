@@ -1,0 +1,43 @@
+"""The policy registry: who an agent is, who owns it and what it may do, as reviewed YAML.
+
+One folder, every file optional, one mapping at the top of each file.
+Keys that hold many entries by name are mappings, so a name given twice is a
+duplicate key; the others are lists.
+
+    agents.yaml        agents: {ID: {kind, display_name, class, aliases: [{issuer, subject}],
+                       credential_ids: [{issuer, kind, id}], owner_iam, owner_platform,
+                       owner_application, business_units, is_broker, vendor_hosted, trust_domain,
+                       environment, status, status_since, pass_through, delegate_for,
+                       static_secret_exception_until, and any limit}}
+    classes.yaml       classes: {NAME: {version, description, and any limit}}
+    people.yaml        people: {PRINCIPAL: {display_name, status, left_at}}
+    signoffs.yaml      signoffs: [{class, version, scope_hash, approver, role, signed_at,
+                       expires_at}]
+    trust.yaml         issuers: {ISSUER: {trust_domain, has_hierarchy, bare_wildcard,
+                       foreign_without_logs, max_ttl_s, single_use}}
+                       trust_edges: [{from_domain, to_domain, issuer, allowed_scopes, expires_at}]
+                       delegation_records: {ID: {principal, delegate, business_unit, scopes,
+                       audience, not_before, not_after, purpose, status}}
+                       identity_maps: [{from_issuer, from_subject, to_issuer, to_subject, basis}]
+    scopes.yaml        implications: [{issuer, audience, scope, implies}]
+                       tiers: [{issuer, audience, scope, tier, action_class}]
+                       maps: [{from_issuer, from_audience, from_scope,
+                       to_issuer, to_audience, to_scope}]
+    suppressions.yaml  suppressions: {ID: {rule, predicate, reason, owner, created_at, expires_at}}
+
+Limits, which an agent inherits from its class unless it names its own:
+expected_tools, scope_ceiling, allowed_parents, allowed_children, max_depth,
+max_fanout, max_ttl_s, approval_required_for, human_root_required,
+jit_required, static_secret_allowed.  A limit that is not given is null: it
+says nothing, which is not an empty list.
+
+An alias or scope entry without issuer (or audience) holds for any.
+`class`, `approver` (a person), `delegate`, `delegate_for`, `allowed_parents` and
+`allowed_children` must exist; owners may be groups and are not checked here.
+A predicate maps columns of a finding to a value or a list of values, all of
+which must fit.  Times are RFC 3339 with an offset, or a date (midnight UTC).
+"""
+
+from pipeline.registry.load import Registry, load_registry
+
+__all__ = ["Registry", "load_registry"]

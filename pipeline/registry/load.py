@@ -1,0 +1,127 @@
+"""Load the policy folder: every fault at once, or tables that rules can join.
+
+Reads files and nothing else; no clock: whether an exception has run out is for
+the rules to say, as of the time that they look at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RegistryError, RegistryErrors
+from pipeline.registry.read import Entry, Reader
+from pipeline.registry.shapes import FILES
+from pipeline.registry.tables import Sections, build_tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LONGEST_SUPPRESSION = timedelta(days=180)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The policy of one moment.
+
+    `policy_version` is 16 hex digits over the folder's files, "none" without a
+    folder; everything that a job writes under this policy carries it.
+    """
+
+    policy_version: str
+    _tables: dict[str, pa.Table]
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Return every `reg_*` table by name, empty ones included."""
+        return dict(self._tables)
+
+
+def load_registry(folder: str | Path | None) -> Registry:
+    """Return the registry of a folder; without one, an empty registry.
+
+    Raises:
+        RegistryErrors: every fault of every file, with file and line.
+    """
+    path = Path(folder) if folder is not None else None
+    if path is None or not path.exists():
+        return Registry("none", build_tables({}))
+    if not path.is_dir():
+        raise RegistryErrors([RegistryError(str(path), 1, "the registry must be a folder")])
+    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+    errors: list[RegistryError] = []
+    sections: Sections = {}
+    digest = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"{file.name}\0{len(content)}\0".encode() + content)
+        if file.name not in FILES:
+            errors.append(_unknown_file(file))
+            continue
+        reader = Reader(str(file))
+        sections |= reader.sections(content, FILES[file.name])
+        errors += reader.errors
+    errors += _check(sections)
+    if errors:
+        raise RegistryErrors(sorted(errors, key=lambda error: (error.file, error.line)))
+    return Registry(digest.hexdigest()[:16], build_tables(sections))
+
+
+def _unknown_file(file: Path) -> RegistryError:
+    near = get_close_matches(file.name, FILES, n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(FILES)}"
+    return RegistryError(str(file), 1, f"unknown file{hint}")
+
+
+def _check(sections: Sections) -> list[RegistryError]:
+    errors = _dangling(sections) + _claimed_twice(sections)
+    for entry in sections.get("suppressions", []):
+        created, expires = entry.values.get("created_at"), entry.values.get("expires_at")
+        if created and expires and not created < expires <= created + LONGEST_SUPPRESSION:
+            message = '"expires_at" must lie within 180 days after "created_at"'
+            errors.append(RegistryError(entry.file, entry.line_of("expires_at"), message))
+    return errors
+
+
+def _dangling(sections: Sections) -> list[RegistryError]:
+    names = {section: {e.name for e in entries} for section, entries in sections.items()}
+    errors = []
+    for shape in FILES.values():
+        for section, declared in shape.items():
+            references = {k: d.refers_to for k, d in (declared.entry or {}).items() if d.refers_to}
+            for entry in sections.get(section, []):
+                for key, target in references.items():
+                    value = entry.values.get(key) or []
+                    wanted = [value] if isinstance(value, str) else value
+                    errors += [
+                        _no_such(entry, key, name, target, names.get(target, set()))
+                        for name in wanted
+                        if name not in names.get(target, set())
+                    ]
+    return errors
+
+
+def _no_such(entry: Entry, key: str, name: str, target: str, known: set[str]) -> RegistryError:
+    near = get_close_matches(name, sorted(known), n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    message = f'"{key}" names "{name}", which {target}.yaml does not have{hint}'
+    return RegistryError(entry.file, entry.line_of(key), message)
+
+
+def _claimed_twice(sections: Sections) -> list[RegistryError]:
+    """Return an error for each alias or credential that two identities claim."""
+    first: dict[tuple[str | None, ...], tuple[str, int]] = {}
+    errors = []
+    for agent in sections.get("agents", []):
+        for key in ("aliases", "credential_ids"):
+            for entry in agent.values.get(key, []):
+                claim = (key, *(entry.values.get(k) for k in ("issuer", "kind", "id", "subject")))
+                owner, line = first.setdefault(claim, (agent.name, entry.line))
+                if line != entry.line or owner != agent.name:
+                    shown = entry.values.get("subject") or entry.values.get("id")
+                    message = f'"{shown}" already belongs to "{owner}", line {line}'
+                    errors.append(RegistryError(entry.file, entry.line, message))
+    return errors

@@ -1,0 +1,195 @@
+"""Read one YAML file of the registry against its declared shape.
+
+Faults are collected with their line, so that one run shows them all.  Values
+are taken from the composed nodes: a scope `1.10` or a subject `no` stays the
+text that was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.errors import RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline.registry.shapes import Key
+
+_NULL = "tag:yaml.org,2002:null"
+_MOST_DIGITS = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One mapping as written: its values, and the line of each key."""
+
+    file: str
+    line: int
+    name: str
+    values: dict[str, Any]
+    lines: dict[str, int]
+
+    def line_of(self, key: str) -> int:
+        """Return the line of a key, or of the entry where the key is not given."""
+        return self.lines.get(key, self.line)
+
+
+@dataclass
+class Reader:
+    """One file being read; `errors` fills up."""
+
+    file: str
+    errors: list[RegistryError] = field(default_factory=list)
+
+    def fault(self, node: yaml.Node, message: str) -> None:
+        """Record one fault at a node's line."""
+        self.errors.append(RegistryError(self.file, node.start_mark.line + 1, message))
+
+    def sections(self, text: bytes, shape: Mapping[str, Key]) -> dict[str, list[Entry]]:
+        """Return the entries of every section of the file, in file order."""
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or "not readable as YAML in UTF-8"
+            line = mark.line + 1 if mark else 1
+            self.errors.append(RegistryError(self.file, line, str(problem)))
+            return {}
+        if root is None or root.tag == _NULL:
+            return {}
+        found = self.mapping(root, shape, "")
+        return {name: entries or [] for name, entries in found.values.items()} if found else {}
+
+    def mapping(self, node: yaml.Node, shape: Mapping[str, Key], name: str) -> Entry | None:
+        """Return one mapping checked against its keys; None where it is none at all."""
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.MappingNode):
+            self.fault(node, f"expected a mapping with keys {', '.join(shape)}")
+            return None
+        entry = Entry(self.file, line, name, {}, {})
+        for key_node, value_node in self._pairs(node):
+            key = key_node.value
+            if key not in shape:
+                self.fault(key_node, f'unknown key "{key}"{_nearest(key, shape)}')
+                continue
+            entry.lines[key] = key_node.start_mark.line + 1
+            if value_node.tag != _NULL:
+                entry.values[key] = self._value(value_node, shape[key], key)
+        for key, declared in shape.items():
+            if declared.required and key not in entry.values:
+                self.fault(node, f'the key "{key}" is missing')
+        return entry
+
+    def _pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+        seen: dict[str, int] = {}
+        pairs = []
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.fault(key_node, "a key must be plain text")
+            elif key_node.value in seen:
+                first = seen[key_node.value]
+                self.fault(key_node, f'duplicate key "{key_node.value}", first on line {first}')
+            else:
+                seen[key_node.value] = key_node.start_mark.line + 1
+                pairs.append((key_node, value_node))
+        return pairs
+
+    def _value(self, node: yaml.Node, declared: Key, key: str) -> Any:
+        reader: Callable[[yaml.Node, Key, str], Any] = getattr(self, f"_read_{declared.kind}")
+        return reader(node, declared, key)
+
+    def _read_text(self, node: yaml.Node, _declared: Key, key: str) -> str | None:
+        if isinstance(node, yaml.ScalarNode) and node.tag != _NULL:
+            return str(node.value)
+        self.fault(node, f'"{key}" must be text')
+        return None
+
+    def _read_texts(self, node: yaml.Node, declared: Key, key: str) -> list[str]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.fault(node, f'"{key}" must be a list of texts')
+            return []
+        read = [self._read_text(item, declared, key) for item in node.value]
+        return [text for text in read if text is not None]
+
+    def _read_word(self, node: yaml.Node, declared: Key, key: str) -> str | None:
+        word = self._read_text(node, declared, key)
+        if word is not None and word not in declared.words:
+            self.fault(node, f'"{key}" is "{word}", not one of {", ".join(declared.words)}')
+            return None
+        return word
+
+    def _read_words(self, node: yaml.Node, declared: Key, key: str) -> list[str]:
+        if not isinstance(node, yaml.SequenceNode):
+            return self._read_texts(node, declared, key)
+        read = [self._read_word(item, declared, key) for item in node.value]
+        return [word for word in read if word is not None]
+
+    def _read_flag(self, node: yaml.Node, _declared: Key, key: str) -> bool | None:
+        if node.tag == "tag:yaml.org,2002:bool":
+            return str(node.value).lower() in {"true", "yes", "on"}
+        self.fault(node, f'"{key}" must be true or false')
+        return None
+
+    def _read_count(self, node: yaml.Node, declared: Key, key: str) -> int | None:
+        highest = declared.highest if declared.highest is not None else 2**31 - 1
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) <= highest:
+            return int(text)
+        self.fault(node, f'"{key}" must be a whole number from 0 to {highest}')
+        return None
+
+    def _read_time(self, node: yaml.Node, _declared: Key, key: str) -> datetime | None:
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fault(node, f'"{key}" must be a date or an RFC 3339 time, as 2026-03-02T12:00:00Z')
+            return None
+        if moment.tzinfo is None and len(text) > len("2026-03-02"):
+            self.fault(node, f'"{key}" needs an offset from UTC, as 2026-03-02T12:00:00Z')
+            return None
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    def _read_predicate(self, node: yaml.Node, declared: Key, key: str) -> dict[str, list[str]]:
+        if not isinstance(node, yaml.MappingNode) or not node.value:
+            self.fault(node, f'"{key}" must map at least one column of a finding to its values')
+            return {}
+        found: dict[str, list[str]] = {}
+        for key_node, value_node in self._pairs(node):
+            if isinstance(value_node, yaml.SequenceNode):
+                found[key_node.value] = self._read_texts(value_node, declared, key_node.value)
+            else:
+                text = self._read_text(value_node, declared, key_node.value)
+                found[key_node.value] = [] if text is None else [text]
+        return found
+
+    def _read_entries(self, node: yaml.Node, declared: Key, key: str) -> list[Entry]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.fault(node, f'"{key}" must be a list')
+            return []
+        read = [self.mapping(item, declared.entry or {}, "") for item in node.value]
+        return [entry for entry in read if entry is not None]
+
+    def _read_named(self, node: yaml.Node, declared: Key, key: str) -> list[Entry]:
+        if not isinstance(node, yaml.MappingNode):
+            self.fault(node, f'"{key}" must map names to entries')
+            return []
+        entries = []
+        for name, value in self._pairs(node):
+            if value.tag == _NULL:
+                value = yaml.MappingNode("tag:yaml.org,2002:map", [], name.start_mark)  # noqa: PLW2901 a name alone is an entry without keys
+            entry = self.mapping(value, declared.entry or {}, name.value)
+            if entry is not None:
+                entries.append(entry)
+        return entries
+
+
+def _nearest(key: str, known: Mapping[str, Key]) -> str:
+    near = get_close_matches(key, list(known), n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"
