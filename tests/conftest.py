@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.lake import Lake, open_lake
 from tests.factories import NOW
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
 
 @pytest.fixture
 def now() -> datetime:
     return NOW
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return open_lake(str(tmp_path / "lake"), create=True)

@@ -23,6 +23,7 @@ from pipeline.events.schema import (
     defaults,
     table_schema,
 )
+from pipeline.ingest.batch import TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -152,7 +153,7 @@ def write_events(lake: Lake, rows: Sequence[dict[str, Any]]) -> int:
         mine = [row for row in rows if row["family"] == family]
         if not mine:
             continue
-        place = (TOPICS[family], 0)
+        place = TopicPartition(TOPICS[family], 0)
         first = lake.offsets(table, [place])[place] + 1
         batch = contract_table(family, mine, first_offset=first)
         written += lake.append(table, batch, {place: first + len(mine) - 1})
