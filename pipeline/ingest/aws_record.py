@@ -1,0 +1,135 @@
+"""One CloudTrail record: what all the rows made of it have in common.
+
+Pure; copies named fields only, so that nothing else of a record can reach a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from pipeline.ingest.aws import Principal, account_issuer, member, moment, principal_of, text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+KEY_ISSUER = "aws"
+"""Access key ids are unique over all accounts, so one issuer stands for all."""
+
+
+class Event(NamedTuple):
+    """What the rows of one record have in common."""
+
+    record: dict[str, Any]
+    time: datetime
+    who: Principal
+    envelope: dict[str, Any]
+    account: str | None
+    name: str
+    error: str | None
+
+
+def digest(content: Any) -> str:
+    """Return the sha256 of a JSON value, whatever the order of its members."""
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def digest_or_none(content: Any) -> str | None:
+    """Return the digest of arguments or answers, None where there are none."""
+    return digest(content) if content else None
+
+
+def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:
+    """Return the record's common part; None where it has no readable time."""
+    time = moment(record.get("eventTime"))
+    if time is None:
+        return None
+    identity = record.get("userIdentity")
+    account = text(record.get("recipientAccountId")) or text(member(identity, "accountId"))
+    sha256 = digest(record)
+    who = principal_of(identity)
+    return Event(
+        record=record,
+        time=time,
+        who=who,
+        envelope={
+            "event_id": text(record.get("eventID")) or sha256,
+            "source": f"aws.cloudtrail:{account}" if account else "aws.cloudtrail",
+            "event_time": time,
+            "observer": "cloud_audit",
+            "tenant_id": tenant_id,
+            "trust_domain": account_issuer(account),
+            "session_id": _session(identity),
+            "ext": _ext(record, identity, sha256),
+        },
+        account=account,
+        name=text(record.get("eventName")) or "unknown",
+        error=_error(record),
+    )
+
+
+def _session(identity: Any) -> str | None:
+    created = text(member(identity, "sessionContext", "attributes", "creationDate"))
+    principal = text(member(identity, "principalId"))
+    return f"{principal}@{created}" if created and principal else None
+
+
+def _error(record: dict[str, Any]) -> str | None:
+    code = text(record.get("errorCode"))
+    if code or not text(record.get("errorMessage")):
+        signed_in = text(member(record, "responseElements", "ConsoleLogin"))
+        return code or ("ConsoleLoginFailure" if signed_in == "Failure" else None)
+    return "Unspecified"
+
+
+def _ext(record: dict[str, Any], identity: Any, sha256: str) -> dict[str, str | None]:
+    attributes = member(identity, "sessionContext", "attributes")
+    return {
+        "record_sha256": sha256,
+        "region": text(record.get("awsRegion")),
+        "accountId": text(member(identity, "accountId")),
+        "recipientAccountId": text(record.get("recipientAccountId")),
+        "errorCode": text(record.get("errorCode")),
+        "eventType": text(record.get("eventType")),
+        "eventCategory": text(record.get("eventCategory")),
+        "readOnly": text(record.get("readOnly")),
+        "requestID": text(record.get("requestID")),
+        "sharedEventID": text(record.get("sharedEventID")),
+        "vpcEndpointId": text(record.get("vpcEndpointId")),
+        "identityType": text(member(identity, "type")),
+        "principalId": text(member(identity, "principalId")),
+        "invokedBy": text(member(identity, "invokedBy")),
+        "mfaAuthenticated": text(member(attributes, "mfaAuthenticated")),
+        "sessionCreation": text(member(attributes, "creationDate")),
+        "sourceIdentity": text(member(identity, "sessionContext", "sourceIdentity")),
+    }
+
+
+def finish(event: Event, row: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a row with its envelope; `more` goes to `ext`."""
+    ext = {**event.envelope["ext"], **{name: text(value) for name, value in more.items()}}
+    kept = {name: value for name, value in ext.items() if value is not None}
+    return {**event.envelope, **row, "ext": kept}
+
+
+def subject_of(identity: Any) -> dict[str, str | None]:
+    """Return the columns of who a caller stands for, none where AWS does not say."""
+    user = text(member(identity, "onBehalfOf", "userId"))
+    if user:
+        store = text(member(identity, "onBehalfOf", "identityStoreArn"))
+        return subject_columns(user, store, "human")
+    source = text(member(identity, "sessionContext", "sourceIdentity"))
+    if source:
+        return subject_columns(source, KEY_ISSUER, "unknown")
+    kind = text(member(identity, "type"))
+    if kind in {"SAMLUser", "WebIdentityUser"}:
+        who = principal_of(identity)
+        return subject_columns(who.id, who.issuer, "human" if kind == "SAMLUser" else "unknown")
+    return {}
+
+
+def subject_columns(subject: str, issuer: str | None, kind: str) -> dict[str, str | None]:
+    """Return the three subject columns."""
+    return {"subject_id": subject, "subject_issuer": issuer, "subject_kind": kind}

@@ -1,0 +1,338 @@
+"""AWS CloudTrail: delivery files with `Records`, arrays of records, single records.
+
+Every record is one tool call.  A successful answer that holds a new access key
+is one token event besides, with the calling key as its parent; a key made or
+removed by IAM is a secret event too.  Names no scope: CloudTrail does not say
+what IAM required.  Never copies `sessionToken`, request parameters or answers;
+`ext.record_sha256` tells records apart that share a placeholder id.
+
+Who acts is a lasting id: of a role session the role, with the session as
+instance.  The subject is who a session stands for where AWS says so
+(`sourceIdentity`, a federated user, `onBehalfOf`), else nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from pipeline.events.conform import build_batch
+from pipeline.events.wire import Decoded
+from pipeline.ingest.aws import (
+    Principal,
+    account_issuer,
+    account_of,
+    action_class,
+    is_denial,
+    member,
+    moment,
+    provider_issuer,
+    resource_of,
+    role_of,
+    text,
+    user_arn,
+)
+from pipeline.ingest.aws_record import (
+    KEY_ISSUER,
+    Event,
+    digest,
+    digest_or_none,
+    finish,
+    read_event,
+    subject_columns,
+    subject_of,
+)
+from pipeline.ingest.sources import Adapted, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pipeline.ingest.sources import Context
+
+WRAPPER = "Records"
+
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
+
+
+def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
+    """Return one tool call per record, and token and secret events where keys come or go."""
+    found: dict[str, list[tuple[int, Event, dict[str, Any]]]] = {}
+    refusals: list[Refusal] = []
+    for index, value in enumerate(values):
+        for record in _records(value):
+            if isinstance(record, Refusal):
+                refusals.append(replace(record, row=index))
+                continue
+            event = read_event(record, context.tenant_id)
+            if event is None:
+                reason = "eventTime is missing or is no time"
+                refusals.append(Refusal(index, "adapt", reason, _without_answer(record)))
+                continue
+            for family, row in _rows(event):
+                found.setdefault(family, []).append((index, event, row))
+    decoded = Decoded()
+    for family, items in found.items():
+        refusals += _take(family, items, decoded)
+    return Adapted(decoded.batches, refusals)
+
+
+def _take(
+    family: str, items: list[tuple[int, Event, dict[str, Any]]], decoded: Decoded
+) -> list[Refusal]:
+    built = build_batch(family, [row for _, _, row in items])
+    mended = np.array([_is_mended(event.record) for _, event, _ in items])[built.rows]
+    kept = replace(built, partial=built.partial | mended, failures=[])
+    decoded.take(kept, np.array([index for index, _, _ in items], dtype=np.int64))
+    return [
+        Refusal(items[row][0], stage, reason, _without_answer(items[row][1].record))
+        for row, stage, reason in built.failures
+    ]
+
+
+def _records(value: bytes | None) -> Iterator[dict[str, Any] | Refusal]:
+    if value is None or not value.strip():
+        yield Refusal(0, "frame", "no value")
+        return
+    try:
+        document = orjson.loads(value.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        yield Refusal(0, "decode", f"not JSON: {error}")
+        return
+    wrapped = member(document, WRAPPER)
+    listed = document if isinstance(document, list) else wrapped
+    if not isinstance(listed, list):
+        listed = [document]
+    yield from _distinct(listed)
+
+
+def _distinct(listed: list[Any]) -> Iterator[dict[str, Any] | Refusal]:
+    # Repeats inside one value share their offset, so nothing later could tell which to keep.
+    seen = set()
+    for record in listed:
+        if not isinstance(record, dict):
+            reason = "a record is no JSON object"
+            yield Refusal(0, "decode", reason, orjson.dumps(record) if len(listed) > 1 else None)
+            continue
+        key = digest(record) if len(listed) > 1 else ""
+        if key not in seen:
+            seen.add(key)
+            yield record
+
+
+def _without_answer(record: dict[str, Any]) -> bytes:
+    # A dead letter must not become the place where a session token lies.
+    kept = {name: part for name, part in record.items() if name != "responseElements"}
+    return orjson.dumps(kept)
+
+
+def _is_mended(record: dict[str, Any]) -> bool:
+    return not isinstance(record.get("userIdentity"), dict) or not text(record.get("eventName"))
+
+
+def _rows(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "tool_call", _tool_call(event)
+    if event.error:
+        return
+    issued = member(event.record, "responseElements", "accessKey")
+    if text(member(issued, "accessKeyId")):
+        yield "token_event", _key_issuance(event, issued)
+        yield "secret_event", _key_secret(event, text(member(issued, "accessKeyId")), "create")
+        return
+    credentials = member(event.record, "responseElements", "credentials")
+    if text(member(credentials, "accessKeyId")):
+        yield "token_event", _session_issuance(event, credentials)
+    yield from _key_removal(event)
+
+
+def _tool_call(event: Event) -> dict[str, Any]:
+    record, who = event.record, event.who
+    source = text(record.get("eventSource"))
+    denied = is_denial(event.error)
+    outcome = "denied" if denied else "failure" if event.error else "success"
+    # Success shows that IAM allowed it; another failure may have come before IAM was asked.
+    decision = {"denied": "deny", "success": "allow"}.get(outcome)
+    service = (source or "").removesuffix(".amazonaws.com")
+    key = text(member(record, "userIdentity", "accessKeyId"))
+    return finish(
+        event,
+        {
+            "tool_name": event.name,
+            "tool_server": source,
+            "tool_protocol": "cloud_api",
+            "operation": f"{service}:{event.name}" if service else event.name,
+            "outcome": outcome,
+            "decision_effect": decision,
+            "agent_id": who.id,
+            "agent_issuer": who.issuer,
+            "agent_instance": who.instance,
+            "actor_id": who.id,
+            "actor_issuer": who.issuer,
+            "actor_convention": "role_session" if who.instance else "none",
+            "call_id": text(record.get("sharedEventID"))
+            or text(record.get("requestID"))
+            or event.envelope["event_id"],
+            "resource": resource_of(record),
+            "action_class": action_class(source or "", event.name, record),
+            "credential_issuer": KEY_ISSUER if key else None,
+            "credential_kind": "access_key_id" if key else None,
+            "credential_id": key,
+            "src_ip": text(record.get("sourceIPAddress")),
+            "user_agent": text(record.get("userAgent")),
+            "args_hash": digest_or_none(record.get("requestParameters")),
+            "result_hash": digest_or_none(record.get("responseElements")),
+            **subject_of(record.get("userIdentity")),
+        },
+    )
+
+
+def _credential(key: str | None) -> dict[str, str | None]:
+    return {
+        "credential_issuer": KEY_ISSUER,
+        "credential_kind": "access_key_id",
+        "credential_id": key,
+    }
+
+
+def _parents(event: Event, key: str | None) -> list[dict[str, str]]:
+    identity = event.record.get("userIdentity")
+    caller = text(member(identity, "accessKeyId"))
+    # Documentation examples show one key as both; a key is no parent of itself.
+    if not caller or caller == key or text(member(identity, "type")) == "AWSService":
+        return []
+    return [{"role": "source", "issuer": KEY_ISSUER, "kind": "access_key_id", "id": caller}]
+
+
+def _issuance(
+    event: Event, key: str | None, holder: Principal, row: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    common = {
+        **_credential(key),
+        "outcome": "success",
+        "grant_type": _WORDS.sub("_", event.name).lower(),
+        "actor_id": holder.id,
+        "actor_issuer": holder.issuer,
+        "actor_convention": "role_session" if holder.instance else "none",
+        "scope_known": False,
+        "scope_dialect": "aws",
+        "issued_at": event.time,
+        "parents": _parents(event, key),
+    }
+    caller = {"callerId": event.who.id, "callerIssuer": event.who.issuer}
+    return finish(event, {**common, **row}, **caller, **more)
+
+
+def _key_issuance(event: Event, issued: Any) -> dict[str, Any]:
+    key = text(member(issued, "accessKeyId"))
+    row = {"op": "issue", "token_type": "aws_access_key", "never_expires": True}
+    return _issuance(event, key, _key_owner(event), row)
+
+
+def _session_issuance(event: Event, credentials: Any) -> dict[str, Any]:
+    answer, request = (event.record.get(part) for part in ("responseElements", "requestParameters"))
+    holder = _session_holder(event, answer, request)
+    caller_account = text(member(event.record, "userIdentity", "accountId"))
+    crosses = caller_account and account_issuer(caller_account) != holder.issuer
+    audience = text(member(answer, "audience"))
+    row = {
+        "op": _session_op(event.name),
+        "token_type": "aws_session",
+        "expires_at": moment(member(credentials, "expiration")),
+        "audience": [audience] if audience else [],
+        "from_trust_domain": account_issuer(caller_account) if crosses else None,
+        "to_trust_domain": holder.issuer if crosses else None,
+        **_session_subject(event, answer, request),
+    }
+    return _issuance(
+        event,
+        text(member(credentials, "accessKeyId")),
+        holder,
+        row,
+        sessionArn=holder.instance,
+        roleSessionName=member(request, "roleSessionName"),
+        durationSeconds=member(request, "durationSeconds"),
+        grantedSourceIdentity=_source_identity(answer, request),
+        provider=member(answer, "provider") or member(answer, "issuer"),
+    )
+
+
+def _session_op(name: str) -> str:
+    taken = name.startswith("AssumeR") or name in {"GetFederationToken", "GetSessionToken"}
+    return "assume" if taken else "issue"
+
+
+def _session_holder(event: Event, answer: Any, request: Any) -> Principal:
+    session = text(member(answer, "assumedRoleUser", "arn"))
+    role = text(member(request, "roleArn")) or role_of(session)
+    if role:
+        issuer = account_issuer(account_of(role)) or account_issuer(event.account)
+        return Principal(role, issuer, session or role)
+    federated = text(member(answer, "federatedUser", "arn"))
+    if federated:
+        return Principal(federated, account_issuer(account_of(federated)), federated)
+    target = text(member(request, "targetPrincipal"))
+    return Principal(target, account_issuer(target), target) if target else event.who
+
+
+def _source_identity(answer: Any, request: Any) -> str | None:
+    return text(member(answer, "sourceIdentity")) or text(member(request, "sourceIdentity"))
+
+
+def _session_subject(event: Event, answer: Any, request: Any) -> dict[str, str | None]:
+    web = text(member(answer, "subjectFromWebIdentityToken"))
+    if web:
+        provider = provider_issuer(text(member(answer, "provider")))
+        return subject_columns(web, provider, "unknown")
+    asserted = text(member(answer, "subject"))
+    if asserted:
+        return subject_columns(asserted, text(member(answer, "issuer")), "human")
+    source = _source_identity(answer, request)
+    if source:
+        return subject_columns(source, KEY_ISSUER, "unknown")
+    return subject_of(event.record.get("userIdentity"))
+
+
+def _key_owner(event: Event) -> Principal:
+    named = text(member(event.record, "responseElements", "accessKey", "userName")) or text(
+        member(event.record, "requestParameters", "userName")
+    )
+    # IAM leaves the name out when a user works on its own keys; only then is its path known.
+    if not named or event.who.id.endswith(f"/{named}"):
+        return event.who
+    account = event.account or account_of(event.who.id)
+    return Principal(user_arn(account, named) or named, account_issuer(account))
+
+
+def _key_secret(event: Event, key: str | None, op: str) -> dict[str, Any]:
+    owner = _key_owner(event)
+    return finish(
+        event,
+        {
+            "op": op,
+            "secret_id": key,
+            "secret_kind": "aws_access_key",
+            "store": "aws.iam",
+            "bound_identity_id": owner.id,
+            "bound_identity_issuer": owner.issuer,
+            "accessed_by_id": event.who.id,
+            "accessed_by_issuer": event.who.issuer,
+            "created_at": event.time if op == "create" else None,
+            "never_expires": True,
+        },
+    )
+
+
+def _key_removal(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+    request = event.record.get("requestParameters")
+    key, op = text(member(request, "accessKeyId")), _KEY_REMOVALS.get(event.name)
+    if not key or not op or (op == "revoke" and member(request, "status") != "Inactive"):
+        return
+    yield "secret_event", _key_secret(event, key, op)
+    # An inactive key can be made active again, and nothing takes a revocation back.
+    if op == "delete":
+        row = {"op": "revoke", "outcome": "success", "revoke_target": "token", **_credential(key)}
+        yield "token_event", finish(event, {**row, "revoke_reason": event.name})
