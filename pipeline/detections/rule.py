@@ -92,3 +92,325 @@ from files, complete at `as_of`.  Each case runs in order, shuffled, and with ev
 A fault is a `RuleError` with file and line; all faults of all rules are
 raised together as `RuleErrors`.
 """
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import RuleError, RuleErrors
+from pipeline.events.schema import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+RULES = Path(__file__).parent / "rules"
+
+CODE_FAMILIES = ("PC", "SP", "LS", "BT", "GO", "TR")
+MAPPINGS = ("owasp_asi", "owasp_nhi", "maestro", "nist_govern", "attack", "atlas")
+SQL_FILES = ("rule.sql", "count.sql", "graph.sql")
+MOST_SEVERE = 5
+RUNBOOK_STEPS = (2, 3)
+
+Value = str | int | float | bool | list[str]
+
+_PARAMETER_TYPES: Mapping[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "text": (str,),
+    "boolean": (bool,),
+    "texts": (list,),
+}
+_REQUIRED = object()
+# Key -> (type, default); nested tables are looked at on their own.
+_KEYS: Mapping[str, tuple[type, Any]] = {
+    "id": (str, _REQUIRED),
+    "code": (str, _REQUIRED),
+    "title": (str, _REQUIRED),
+    "version": (str, _REQUIRED),
+    "family": (str, _REQUIRED),
+    "maturity": (str, _REQUIRED),
+    "severity": (int, _REQUIRED),
+    "kind": (str, _REQUIRED),
+    "why": (str, _REQUIRED),
+    "identity": (list, _REQUIRED),
+    "false_positives": (list, _REQUIRED),
+    "remediation": (str, _REQUIRED),
+    "runbook": (list, _REQUIRED),
+    "when_gone": (str, "refuted"),
+    "credential_theft": (bool, False),
+    "needs": (dict, _REQUIRED),
+    "window": (dict, {}),
+    "parameters": (dict, {}),
+    "mappings": (dict, _REQUIRED),
+}
+_WORDS = {
+    "family": CODE_FAMILIES,
+    "maturity": ("experimental", "stable"),
+    "kind": ("presence", "absence"),
+    "when_gone": ("refuted", "resolved"),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number or word that a rule's SQL takes as `$name`."""
+
+    name: str
+    kind: str
+    default: Value
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule as its folder says."""
+
+    folder: Path
+    id: str
+    code: str
+    title: str
+    version: str
+    family: str
+    maturity: str
+    severity: int
+    kind: str
+    why: str
+    identity: tuple[str, ...]
+    false_positives: tuple[str, ...]
+    remediation: str
+    runbook: tuple[str, ...]
+    when_gone: str
+    credential_theft: bool
+    tables: tuple[str, ...]
+    sources: tuple[str, ...]
+    every_s: int
+    grace_s: int
+    parameters: Mapping[str, Parameter]
+    mappings: Mapping[str, tuple[str, ...]]
+    sql: Mapping[str, str] = field(repr=False)
+
+    @property
+    def major(self) -> int:
+        """Return the major version, which finding ids depend on."""
+        return int(self.version.split(".")[0])
+
+    @property
+    def is_absence(self) -> bool:
+        """Return whether the rule must wait for its sources."""
+        return self.kind == "absence"
+
+    @property
+    def cases(self) -> list[Path]:
+        """Return the rule's stories."""
+        return sorted(self.folder.glob("cases/*.jsonl"))
+
+    def file(self, name: str) -> str:
+        """Return a file's name as messages show it: `deep_chain/rule.sql`."""
+        return f"{self.folder.name}/{name}"
+
+
+def find_rules(folders: Iterable[Path]) -> list[Path]:
+    """Return every rule folder below the given ones, by name.
+
+    Raises:
+        RuleErrors: a folder is not there.
+    """
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise RuleErrors([RuleError(str(folder), 1, "there is no such folder of rules")])
+        found += [path.parent for path in folder.glob("*/rule.toml")]
+    return sorted(found, key=lambda path: path.name)
+
+
+def read_rules(
+    more: Iterable[Path] = (), *, only: Collection[str] | None = None
+) -> tuple[list[Rule], list[RuleError]]:
+    """Return our rules and those of more folders, in order of their codes, and all faults.
+
+    `only` names rule ids or codes; one that no rule has is a fault.
+    """
+    rules: list[Rule] = []
+    errors: list[RuleError] = []
+    for folder in find_rules([RULES, *more]):
+        try:
+            rules.append(read_rule(folder))
+        except RuleErrors as error:
+            errors += error.errors
+    first: dict[str, Rule] = {}
+    for rule in rules:
+        other = first.setdefault(rule.id, rule)
+        if other is not rule:
+            errors.append(RuleError(str(rule.folder), 1, f"rule id already in {other.folder}"))
+    if only is not None:
+        known = {name for rule in rules for name in (rule.id, rule.code)}
+        errors += [
+            RuleError("rules", 1, f'there is no rule "{name}"{nearest(name, known)}')
+            for name in only
+            if name not in known and not errors
+        ]
+        rules = [rule for rule in rules if {rule.id, rule.code} & set(only)]
+    return sorted(rules, key=lambda rule: (rule.code, rule.id)), errors
+
+
+def read_rule(folder: Path) -> Rule:
+    """Return the rule of a folder, its SQL not yet checked (see check.py).
+
+    Raises:
+        RuleErrors: every fault of rule.toml, and files that are missing.
+    """
+    text = (folder / "rule.toml").read_text(encoding="utf-8")
+    reader = _Reader(folder, text, [])
+    declared = reader.read()
+    sql = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in SQL_FILES
+        if (folder / name).is_file()
+    }
+    if "rule.sql" not in sql:
+        reader.fault("id", "there is no rule.sql beside it")
+    if reader.errors:
+        raise RuleErrors(reader.errors)
+    needs, window = declared.pop("needs"), declared.pop("window")
+    parameters, mappings = declared.pop("parameters"), declared.pop("mappings")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
+    return Rule(
+        folder=folder,
+        tables=tuple(needs["tables"]),
+        sources=tuple(needs.get("sources", [])),
+        every_s=window.get("every_s", 3600),
+        grace_s=window.get("grace_s", 0),
+        parameters={
+            name: Parameter(name, p["type"], p["default"], p["reason"])
+            for name, p in parameters.items()
+        },
+        mappings={name: tuple(codes) for name, codes in mappings.items()},
+        sql=sql,
+        **plain,
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "..."?` for a name that is nearly right, else nothing."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+@dataclass
+class _Reader:
+    """One rule.toml being read; `errors` fills up."""
+
+    folder: Path
+    text: str
+    errors: list[RuleError]
+
+    def fault(self, key: str, message: str) -> None:
+        """Record a fault at the first line that mentions a key."""
+        mention = re.compile(rf"^\s*(\[[\w.]*\b{re.escape(key)}\]|{re.escape(key)}\s*=)")
+        lines = enumerate(self.text.splitlines(), start=1)
+        line = next((number for number, line in lines if mention.match(line)), 1)
+        self.errors.append(RuleError(f"{self.folder.name}/rule.toml", line, message))
+
+    def read(self) -> dict[str, Any]:
+        try:
+            raw = tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"line (\d+)", str(error))
+            at = int(line[1]) if line else self.text.count("\n") + 1
+            self.errors.append(RuleError(f"{self.folder.name}/rule.toml", at, str(error)))
+            return {}
+        declared = {key: default for key, (_, default) in _KEYS.items() if default is not _REQUIRED}
+        for key, value in raw.items():
+            if key not in _KEYS:
+                self.fault(key, f'unknown key "{key}"{nearest(key, _KEYS)}')
+            elif type(value) is not _KEYS[key][0]:
+                self.fault(key, f'"{key}" must be {_named(_KEYS[key][0])}')
+            else:
+                declared[key] = value
+        missing = [key for key in _KEYS if key not in declared and key not in raw]
+        for key in missing:
+            self.fault(key, f'the key "{key}" is missing')
+        if not self.errors:
+            self._check(declared)
+        return declared
+
+    def _check(self, declared: dict[str, Any]) -> None:
+        for key, words in _WORDS.items():
+            if declared[key] not in words:
+                self.fault(key, f'"{key}" is "{declared[key]}", not one of {", ".join(words)}')
+        for key in ("identity", "false_positives", "runbook"):
+            self._check_texts(key, declared[key])
+        self._check_names(declared)
+        self._check_needs(declared)
+        for name, parameter in declared["parameters"].items():
+            self._check_parameter(name, parameter)
+        for key in [key for key in declared["mappings"] if key not in MAPPINGS]:
+            self.fault(key, f'unknown mapping "{key}"{nearest(key, MAPPINGS)}')
+        for key in MAPPINGS:
+            self._check_texts("mappings", declared["mappings"].get(key, "missing"), f".{key}")
+
+    def _check_names(self, declared: dict[str, Any]) -> None:
+        name, code, family = declared["id"], declared["code"], declared["family"]
+        if name != self.folder.name or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            self.fault("id", f'"id" must be the folder\'s name in snake_case, {self.folder.name}')
+        if not re.fullmatch(rf"{family}-\d\d", code):
+            self.fault("code", f'"code" must be the family and two digits, as {family}-01')
+        if not re.fullmatch(r"\d+\.\d+\.\d+", declared["version"]):
+            self.fault("version", '"version" must be major.minor.patch')
+        if not 1 <= declared["severity"] <= MOST_SEVERE:
+            self.fault("severity", '"severity" must be 1 (info) to 5 (critical)')
+        if not declared["identity"]:
+            self.fault("identity", '"identity" must name at least one column')
+        if len(declared["runbook"]) not in RUNBOOK_STEPS:
+            self.fault("runbook", '"runbook" must have two or three steps')
+
+    def _check_needs(self, declared: dict[str, Any]) -> None:
+        needs, window = declared["needs"], declared["window"]
+        self._check_keys("needs", needs, ("tables", "sources"))
+        self._check_keys("window", window, ("every_s", "grace_s"))
+        self._check_texts("tables", needs.get("tables", "missing"))
+        self._check_texts("sources", needs.get("sources", []))
+        for family in needs.get("sources", []):
+            if family not in FAMILIES:
+                self.fault("sources", f'unknown family "{family}"{nearest(family, FAMILIES)}')
+        for key, value in window.items():
+            if type(value) is not int or value < 0:
+                self.fault(key, f'"{key}" must be a whole number of seconds')
+        if declared["kind"] == "absence":
+            if not needs.get("sources"):
+                self.fault("needs", "an absence rule must name the sources that it waits for")
+            if "rule_watermarks" not in needs.get("tables", []):
+                self.fault("tables", "an absence rule must read rule_watermarks")
+
+    def _check_parameter(self, name: str, declared: Any) -> None:
+        keys = ("type", "default", "reason")
+        if not isinstance(declared, dict) or set(declared) != set(keys):
+            self.fault(name, f'parameter "{name}" must have exactly {", ".join(keys)}')
+            return
+        types = _PARAMETER_TYPES.get(declared["type"])
+        if types is None:
+            known = ", ".join(_PARAMETER_TYPES)
+            self.fault(name, f'parameter "{name}" has no type among {known}')
+        elif type(declared["default"]) not in types:
+            self.fault(name, f'the default of "{name}" is not of type {declared["type"]}')
+        if name in {"as_of", "from", "to"}:
+            self.fault(name, f"${name} is bound by the engine; choose another name")
+
+    def _check_keys(self, key: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        for name in given:
+            if name not in known:
+                self.fault(name, f'unknown key "{name}" in [{key}]{nearest(name, known)}')
+
+    def _check_texts(self, key: str, value: Any, part: str = "") -> None:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.fault(key, f'"{key}{part}" must be a list of texts')
+
+
+def _named(kind: type) -> str:
+    names = {str: "text", int: "a whole number", bool: "true or false", list: "a list"}
+    return names.get(kind, "a table")

@@ -1,0 +1,2 @@
+-- Credentials that somebody delegated.
+SELECT count(*) AS examined FROM chains WHERE depth > 0
