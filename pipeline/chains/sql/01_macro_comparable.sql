@@ -1,0 +1,5 @@
+-- Scope names mean something only relative to issuer and audience (domain reference 3.1.5).
+CREATE OR REPLACE TEMP MACRO comparable(issuer_a, audience_a, issuer_b, audience_b) AS
+    (issuer_a IS NULL OR issuer_b IS NULL OR issuer_a = issuer_b)
+    AND (len(audience_a) = 0 OR len(audience_b) = 0
+        OR len(list_filter(audience_a, lambda one: list_contains(audience_b, one))) > 0)

@@ -1,0 +1,1 @@
+CREATE OR REPLACE TEMP MACRO key_text(key) AS replace(key::VARCHAR, '-', '')

@@ -1,0 +1,50 @@
+-- Every credential with what is known of it.
+CREATE OR REPLACE TEMP TABLE cred AS
+SELECT
+    m.credential_key, m.tenant_id, m.issuer, m.kind, m.id,
+    coalesce(m.aliases, []) AS aliases, coalesce(m.alias_conflicts, []) AS alias_conflicts,
+    m.first_seen, m.last_seen,
+    f.credential_key IS NOT NULL AS has_events,
+    coalesce(f.seen_issued, false) AS seen_issued,
+    coalesce(f.subject_id, u.subject_id) AS subject_id,
+    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_issuer ELSE u.subject_issuer END AS subject_issuer,
+    coalesce(f.subject_kind, u.subject_kind) AS subject_kind,
+    coalesce(f.subject_identity, u.subject_id) AS subject_identity,
+    f.actor_id, f.actor_issuer, f.actor_convention, f.client_id,
+    coalesce(f.act_chain, []) AS act_chain,
+    coalesce(f.act_truncated, false) AS act_truncated, f.act_malformed_reason, f.may_act,
+    f.token_type, f.grant_type,
+    list_sort(list_distinct(coalesce(f.scopes, u.presented_scopes, []))) AS scopes,
+    -- Unknown is not empty: a credential that nobody described has no known scopes.
+    coalesce(f.scopes, u.presented_scopes) IS NOT NULL AS scope_known,
+    list_sort(coalesce(f.requested_scopes, [])) AS requested_scopes, f.scope_dialect,
+    list_sort(list_distinct(coalesce(f.audience, u.presented_audience, []))) AS audience,
+    f.issued_at, f.not_before, f.expires_at, coalesce(f.never_expires, false) AS never_expires,
+    f.auth_time, f.cnf_thumbprint, f.family_id, f.consent_id, f.max_depth,
+    coalesce(f.trust_domain, u.trust_domain) AS trust_domain,
+    coalesce(f.environment, u.environment) AS environment,
+    f.business_unit, f.from_trust_domain, f.to_trust_domain, f.delegation_record_id,
+    f.instruction_source, f.issue_op, f.txn_id, f.trace_id, f.span_id, f.session_id, f.task_id,
+    -- A long-lived secret: not a token, so no issuance is implied by its use.
+    m.kind IN ('api_key_id', 'secret_version')
+        OR (m.kind = 'access_key_id' AND NOT starts_with(m.id, 'ASIA')) AS is_static,
+    coalesce(f.made_at, m.first_seen) AS made_at,
+    coalesce(f.evidence_class, u.evidence_class, 'inferred') AS evidence_class,
+    coalesce(f.observer, m.best_observer) AS observer,
+    coalesce(f.source, m.first_source) AS source,
+    coalesce(f.conflicts, []) AS conflicts,
+    coalesce(f.event_uids, []) AS event_uids,
+    coalesce(f.event_uses, 0) AS event_uses, f.first_event_use, f.last_event_use,
+    u.agent_id AS user_agent_id, u.agent_issuer AS user_agent_issuer,
+    -- Who acts with it: outermost actor, else the client, else the subject.
+    coalesce(f.actor_id, f.act_chain[1].subject, f.client_id, f.subject_id, u.agent_id, u.subject_id) AS acting,
+    coalesce(f.actor_id, f.act_chain[1].subject, f.client_id) IS NULL AS actor_unknown,
+    -- An AWS service calls with no key of ours (CloudTrail: invokedBy).
+    coalesce(f.actor_id LIKE '%.amazonaws.com', false) AS by_service,
+    is_interactive(f.grant_type) AS is_interactive,
+    (f.credential_key IS NOT NULL AND f.seen_issued
+        AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
+            OR f.act_malformed_reason IS NOT NULL)) AS derives
+FROM mentioned AS m
+LEFT JOIN folded AS f USING (credential_key)
+LEFT JOIN used AS u USING (credential_key)

@@ -1,0 +1,80 @@
+-- P4 to P10: the parent that fits.  `rivals` is how many fit by that method.
+CREATE OR REPLACE TEMP TABLE inferred_parents AS
+WITH grants AS (
+    SELECT tenant_id, issuer, family_id, arg_min(credential_key, (made_at, credential_key)) AS credential_key
+    FROM cred WHERE family_id IS NOT NULL AND seen_issued
+    GROUP BY tenant_id, issuer, family_id
+),
+consented AS (
+    SELECT tenant_id, issuer, consent_id, arg_min(credential_key, (made_at, credential_key)) AS credential_key
+    FROM cred WHERE consent_id IS NOT NULL AND seen_issued
+    GROUP BY tenant_id, issuer, consent_id
+),
+found AS (
+    SELECT child.credential_key AS child_key, parent.credential_key AS parent_key, 'P4' AS method, 0.95 AS confidence
+    FROM orphans AS child JOIN grants AS parent USING (tenant_id, issuer, family_id)
+    WHERE child.issue_op = 'refresh'
+    UNION ALL
+    SELECT child.credential_key, parent.credential_key, 'P4', 0.95
+    FROM orphans AS child JOIN consented AS parent USING (tenant_id, issuer, consent_id)
+    WHERE child.issue_op = 'refresh' AND child.family_id IS NULL
+    UNION ALL
+    SELECT child.credential_key, parent.credential_key, 'P5',
+        CASE WHEN child.evidence_class = 'self_reported' THEN 0.70 ELSE 0.90 END
+    FROM orphans AS child
+    JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.id = child.delegation_record_id
+        AND parent.issue_op = 'delegate'
+    UNION ALL
+    -- P6: the child's history is the parent's present, and the requester held the parent.
+    SELECT child.credential_key, parent.credential_key, 'P6',
+        CASE WHEN len(list_filter(child.act_chain, lambda hop: hop.issuer IS NULL)) = 0 THEN 0.75 ELSE 0.60 END
+    FROM orphans AS child
+    JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.subject_identity = child.subject_identity
+    WHERE len(child.act_chain) > 0 AND parent.has_events
+        AND child.act_chain[2:] = parent.act_chain
+        AND was_valid(parent.made_at, parent.expires_at, child.made_at)
+        AND (
+            list_contains(parent.audience, child.acting) OR list_contains(parent.audience, child.client_id)
+            OR parent.client_id IN (child.acting, child.client_id)
+            OR (len(parent.audience) = 0 AND parent.client_id IS NULL)
+        )
+    UNION ALL
+    SELECT child.credential_key, parent.credential_key, 'P7', 0.70
+    FROM orphans AS child
+    JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.txn_id = child.txn_id
+        AND parent.subject_identity = child.subject_identity
+    WHERE parent.made_at < child.made_at
+    UNION ALL
+    SELECT * FROM (
+        -- P8: CloudTrail does not log the id of the web identity token.
+        SELECT child.credential_key, parent.credential_key, 'P8', 0.60
+        FROM orphans AS child
+        JOIN cred AS parent ON parent.tenant_id = child.tenant_id
+            AND parent.subject_identity = child.subject_identity AND parent.kind <> 'access_key_id'
+        WHERE child.issue_op = 'assume' AND len(child.audience) > 0 AND parent.has_events
+            AND len(list_filter(child.audience, lambda one: list_contains(parent.audience, one))) > 0
+            AND was_valid(parent.made_at, parent.expires_at, child.made_at)
+        QUALIFY row_number() OVER (PARTITION BY child.credential_key
+            ORDER BY parent.made_at DESC, parent.credential_key) = 1
+    ) AS nearest
+    UNION ALL
+    SELECT * FROM (
+        SELECT child.credential_key, parent.credential_key, 'P9', 0.50
+        FROM orphans AS child
+        JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.trace_id = child.trace_id
+        WHERE parent.made_at < child.made_at
+            AND (list_contains(parent.audience, child.acting) OR parent.acting = child.acting
+                OR parent.client_id = child.client_id)
+        QUALIFY row_number() OVER (PARTITION BY child.credential_key
+            ORDER BY parent.made_at DESC, parent.credential_key) = 1
+    ) AS nearest
+    UNION ALL
+    SELECT child.credential_key, parent.credential_key, 'P10', 0.35
+    FROM orphans AS child
+    JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.session_id = child.session_id
+        AND parent.client_id = child.client_id AND parent.subject_identity = child.subject_identity
+    WHERE parent.made_at < child.made_at AND child.made_at - parent.made_at <= INTERVAL 10 MINUTE
+)
+SELECT *, count(*) OVER (PARTITION BY child_key, method) AS rivals
+FROM found
+WHERE child_key <> parent_key

@@ -1,0 +1,82 @@
+-- Where a chain ends whose top is this credential (domain reference 4.5): a true root, a
+-- known border, or a record that is missing.  A chain that merely stops is never complete.
+CREATE OR REPLACE TEMP TABLE ends AS
+WITH tops AS (
+    SELECT
+        cred.*,
+        reach.issuer IS NOT NULL AS issuer_reaches_us,
+        reach.onboarded_at,
+        coalesce(reach.watermark, mention.watermark) AS watermark,
+        coalesce(rules.foreign_without_logs, false) OR coalesce(edges.known, false) AS is_foreign,
+        coalesce(known.registered, false) OR registered_id.id IS NOT NULL OR coalesce(user_agent.registered, false)
+            OR coalesce(subject.registered, false) AS is_registered,
+        NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
+        self_named.child_key IS NOT NULL AS names_itself
+    FROM cred
+    LEFT JOIN issuer_reach AS reach
+        ON reach.tenant_id = cred.tenant_id AND reach.issuer IS NOT DISTINCT FROM cred.issuer AND reach.kind = cred.kind
+    LEFT JOIN watermarks_now AS mention ON mention.tenant_id = cred.tenant_id AND mention.source = cred.source
+    LEFT JOIN reg_issuers AS rules ON rules.issuer = cred.issuer
+    LEFT JOIN (SELECT issuer, true AS known FROM reg_trust_edges WHERE issuer IS NOT NULL GROUP BY issuer) AS edges
+        ON edges.issuer = cred.issuer
+    LEFT JOIN registered_names AS known ON known.name = cred.acting
+    LEFT JOIN registered_names AS user_agent ON user_agent.name = cred.user_agent_id
+    LEFT JOIN registered_names AS subject ON subject.name = cred.subject_id
+    LEFT JOIN (SELECT DISTINCT issuer, kind, id FROM reg_credential_ids) AS registered_id
+        ON registered_id.kind = cred.kind AND registered_id.id = cred.id
+        AND (registered_id.issuer IS NULL OR registered_id.issuer = cred.issuer)
+    LEFT JOIN (SELECT DISTINCT child_key FROM explicit_parents WHERE child_key = parent_key AND role <> 'actor') AS self_named
+        ON self_named.child_key = cred.credential_key
+    WHERE cred.credential_key NOT IN (SELECT child_key FROM links)
+),
+judged AS (
+    SELECT *,
+        is_interactive OR auth_time IS NOT NULL
+            OR (subject_kind = 'human' AND grant_type IS NULL AND issue_op = 'issue'
+                AND observer IN ('authz_server', 'idp')) AS is_human_login,
+        coalesce(grant_type LIKE '%saml%', false) AS is_federated,
+        -- Nobody can say yet that a record is missing.
+        coalesce(watermark, first_seen) < first_seen AS is_open,
+        CASE
+            WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
+                AND NOT coalesce(grant_type LIKE '%saml%', false) THEN 'parent_missing'
+            WHEN NOT seen_issued AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
+        END AS lacks
+    FROM tops
+)
+SELECT
+    credential_key, names_itself,
+    CASE
+        WHEN names_itself THEN 'broken'
+        WHEN lacks IS NOT NULL AND is_foreign THEN 'boundary'
+        WHEN lacks IS NOT NULL AND issued_at < onboarded_at THEN 'retention_truncated'
+        WHEN lacks IS NOT NULL AND is_open THEN 'pending'
+        WHEN lacks IS NOT NULL THEN 'broken'
+        WHEN is_federated OR (is_human_login AND subject_kind IS DISTINCT FROM 'agent_user') AND seen_issued
+            AND coalesce(subject_kind, 'human') IN ('human', 'unknown') THEN 'root_human'
+        WHEN NOT seen_issued AND is_foreign THEN 'boundary'
+        WHEN NOT seen_issued AND issued_at < onboarded_at THEN 'retention_truncated'
+        WHEN is_registered AND (is_static OR (seen_issued AND (
+            coalesce(grant_type LIKE '%client_credentials%', false) OR subject_id = client_id OR by_service
+            OR coalesce(subject_kind IN ('workload', 'service_account', 'client', 'agent', 'agent_user'), false)
+            OR starts_with(coalesce(subject_id, ''), 'spiffe://') OR issue_op = 'delegate')))
+            THEN 'root_nonhuman'
+        ELSE 'unknown_root'
+    END AS end_kind,
+    CASE
+        WHEN is_federated THEN 'human_federated'
+        WHEN is_human_login AND seen_issued AND coalesce(subject_kind, 'human') IN ('human', 'unknown') THEN 'human_interactive'
+        WHEN is_static THEN 'static_secret'
+        WHEN is_foreign THEN 'foreign_domain'
+        WHEN coalesce(grant_type LIKE '%client_credentials%', false) OR (seen_issued AND subject_id = client_id) THEN 'client_credentials'
+        WHEN by_service OR starts_with(coalesce(subject_id, ''), 'spiffe://')
+            OR (seen_issued AND coalesce(subject_kind IN ('workload', 'service_account'), false)) THEN 'workload_attested'
+        ELSE 'unknown'
+    END AS root_kind,
+    CASE
+        WHEN names_itself THEN 'missing_parent_id'
+        WHEN lacks = 'issue_missing' THEN 'missing_issue_event'
+        WHEN lacks = 'parent_missing' AND act_malformed_reason IS NOT NULL THEN 'malformed_act'
+        WHEN lacks = 'parent_missing' THEN 'missing_parent_id'
+    END AS gap_kind
+FROM judged

@@ -1,0 +1,61 @@
+-- From every top downwards, one level a round; each row carries what its chain has become.
+CREATE OR REPLACE TEMP TABLE walk AS
+WITH RECURSIVE down AS (
+    SELECT
+        cred.credential_key, cred.credential_key AS root_key,
+        -- Actors without events of their own are asserted hops; they count towards the depth.
+        len(cred.act_chain)::INTEGER AS depth, 0::INTEGER AS links,
+        path_of(cred.subject_id, cred.act_chain, cred.acting) AS actor_path,
+        [cred.credential_key] AS credential_path,
+        1.0::DOUBLE AS confidence, 1.0::DOUBLE AS confidence_product,
+        authority(cred.scopes) AS effective, cred.scope_known AS effective_known, true AS effective_is_own,
+        authority(cred.scopes) AS grant_effective, cred.scope_known AS grant_known, true AS grant_is_own,
+        cred.expires_at AS effective_expires_at,
+        0::INTEGER AS unknown_count, 0::INTEGER AS alternatives,
+        false AS erased,
+        len(cred.conflicts) > 0 AS contradicted,
+        NULL::UUID AS revoked_ancestor_key, NULL::TIMESTAMPTZ AS cascade_revoked_at,
+        CASE WHEN cred.trust_domain IS NULL THEN [] ELSE [cred.trust_domain] END AS trust_domains
+    FROM cred
+    WHERE cred.credential_key IN (SELECT credential_key FROM walk_roots)
+    UNION ALL
+    SELECT
+        hop.child_key, down.root_key,
+        down.depth + (CASE WHEN hop.actor_changed AND NOT hop.child_passes_through THEN 1 ELSE 0 END)::INTEGER,
+        down.links + 1,
+        extend_path(down.actor_path, child.act_chain, child.acting),
+        list_append(down.credential_path, hop.child_key),
+        least(down.confidence, hop.confidence), down.confidence_product * hop.confidence,
+        effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, child.scope_dialect, child.issuer, hop.widened_scopes,
+            down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own),
+        child.scope_known AND hop.attenuation <> 'unknown'
+            AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known ELSE down.effective_known END
+            AND NOT (hop.compared_by = 'translation' AND NOT down.effective_is_own),
+        hop.attenuation = 'covered'
+            AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own ELSE down.effective_is_own END,
+        CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_effective
+            ELSE effective_after(hop.attenuation, false, hop.compared_by, child.scopes, child.scope_dialect, child.issuer, hop.widened_scopes,
+                down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own) END,
+        CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known
+            ELSE child.scope_known AND hop.attenuation <> 'unknown' AND down.effective_known
+                AND NOT (hop.compared_by = 'translation' AND NOT down.effective_is_own) END,
+        CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own
+            ELSE hop.attenuation = 'covered' AND down.effective_is_own END,
+        -- A refresh renews: the life of the token that it replaces does not bound it, nor does
+        -- that of the subject token bound a transaction token.
+        CASE WHEN hop.hop_kind = 'refresh' OR is_txn_token(child.token_type) THEN child.expires_at
+            ELSE least(down.effective_expires_at, child.expires_at) END,
+        down.unknown_count + (CASE WHEN hop.attenuation = 'unknown' THEN 1 ELSE 0 END)::INTEGER,
+        (down.alternatives + hop.alternatives)::INTEGER,
+        down.erased OR coalesce(hop.erased, false),
+        down.contradicted OR hop.contradicted OR len(child.conflicts) > 0,
+        coalesce(CASE WHEN parent_revoked.revoked_at IS NOT NULL THEN hop.parent_key END, down.revoked_ancestor_key),
+        least(CASE WHEN parent_revoked.revoke_cascade THEN parent_revoked.revoked_at END, down.cascade_revoked_at),
+        CASE WHEN child.trust_domain IS NULL OR child.trust_domain = down.trust_domains[len(down.trust_domains)]
+            THEN down.trust_domains ELSE list_append(down.trust_domains, child.trust_domain) END
+    FROM down
+    JOIN hop ON hop.parent_key = down.credential_key
+    JOIN cred AS child ON child.credential_key = hop.child_key
+    LEFT JOIN revocations AS parent_revoked ON parent_revoked.credential_key = hop.parent_key
+)
+SELECT * FROM down

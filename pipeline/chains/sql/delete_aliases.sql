@@ -1,0 +1,1 @@
+SELECT DISTINCT key_text(id_key) AS alias_key FROM ids

@@ -1,0 +1,1 @@
+SELECT DISTINCT event_date, event_uid FROM obs

@@ -1,0 +1,91 @@
+"""The statements of the build, in order.
+
+Each name is a file under `sql/`; one statement each.  A newcomer reads this
+list first: it is the stage in order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+CONTEXT = ("05_identity_lookup", "06_watermarks", "07_issuer_reach", "08_registered_names")
+"""What the whole lake says, whatever part of it is built."""
+
+ALIASES = (
+    "10_tok",
+    "11_obs",
+    "12_mentions",
+    "13_ids",
+    "14_id_facts",
+    "15_alias_edges",
+    "16_alias_labels",
+)
+CREDENTIALS = (
+    "18_alias_conflicts",
+    "19_credential_ids",
+    "20_own_events",
+    "21_folded",
+    "22_used",
+    "23_mentioned",
+    "24_cred",
+    "25_actors",
+)
+LINKS = (
+    "30_consents",
+    "31_explicit_parents",
+    "32_orphans",
+    "33_inferred_parents",
+    "34_parent_votes",
+    "35_parent_choice",
+    "36_links",
+)
+HOPS = (
+    "40_original_grants",
+    "41_hop_base",
+    "42_pairs_of_hops",
+    "43_answers",
+    "44_hop",
+    "45_revocations",
+    "50_ends",
+)
+CHAINS = ("60_chain", "61_pairs_with_root", "43_answers", "62_beyond_root")
+CALLS = (
+    "70_calls_keyed",
+    "71_call_candidates",
+    "72_call_choice",
+    "73_call_facts",
+    "74_call_coverage",
+    "75_call_links",
+    "76_uses",
+)
+
+
+@cache
+def sql(name: str) -> str:
+    """Return the text of one statement."""
+    return (files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def run(con: duckdb.DuckDBPyConnection, names: tuple[str, ...], **values: Any) -> None:
+    """Execute statements in order, binding the values that each of them names."""
+    for name in names:
+        text = sql(name)
+        bound = {key: value for key, value in values.items() if f"${key}" in text}
+        con.execute(text, bound or None)
+
+
+def define_macros(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the macros that the statements share; those that others use come first."""
+    folder = files(__package__) / "sql"
+    names = sorted(p.name.removesuffix(".sql") for p in folder.iterdir() if p.name.startswith("01_"))
+    first = (
+        "01_macros", "01_macro_evidence_class_rank", "01_macro_evidence_class",
+        "01_macro_covers", "01_macro_authority", "01_macro_intersect", "01_macro_extend_path",
+        "01_macro_was_valid",
+    )
+    run(con, (*first, *(name for name in names if name not in first)))
