@@ -1,0 +1,115 @@
+-- A credential or secret of an agent is known to have no end.
+--
+-- One row per secret, or per credential that no secret row stands for.  A missing expiry is
+-- not the same as none, and says nothing.
+WITH names AS (
+    SELECT identity_id, issuer, subject FROM reg_aliases
+    UNION
+    SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
+),
+endless AS (
+    SELECT
+        tenant_id, 'secret' AS held_as, secret_id AS held_key, secret_id AS held_id,
+        CAST(NULL AS VARCHAR) AS credential_key, secret_kind AS kind,
+        bound_identity_id AS holder, bound_identity_issuer AS holder_issuer,
+        last_accessed_by AS user_id, CAST(NULL AS VARCHAR) AS subject_kind,
+        scopes, environment, CAST(NULL AS VARCHAR) AS observer, created_at AS made_at, last_used_at,
+        first_seen, last_seen, event_uids
+    FROM secrets
+    WHERE never_expires AND expires_at IS NULL AND status = 'active'
+        -- Keys of a signing service follow a policy of their own.
+        AND coalesce(secret_kind, 'other') <> 'signing_key'
+    UNION ALL
+    SELECT
+        held.tenant_id, 'credential' AS held_as, held.credential_key AS held_key, held.id AS held_id,
+        held.credential_key, held.kind,
+        coalesce(held.actor_id, held.client_id, held.subject_id) AS holder,
+        coalesce(held.actor_issuer, held.subject_issuer) AS holder_issuer,
+        CAST(NULL AS VARCHAR) AS user_id, held.subject_kind,
+        held.scopes, held.environment, held.observer, held.issued_at AS made_at, held.last_used_at,
+        held.first_seen, held.last_seen, held.event_uids
+    FROM credentials AS held
+    LEFT JOIN secrets AS stored
+        ON held.tenant_id = stored.tenant_id AND held.id = stored.secret_id
+    WHERE held.never_expires AND held.expires_at IS NULL AND held.revoked_at IS NULL
+        AND stored.secret_id IS NULL
+        -- A delegation record without a token of its own is policy, not a credential.
+        AND NOT (coalesce(held.issue_op, 'issue') = 'delegate' AND held.token_type IS NULL)
+),
+registered AS (
+    SELECT
+        endless.tenant_id, endless.held_as, endless.held_key, min(names.identity_id) AS identity_id,
+        bool_or(identity.kind IN ('agent', 'agent_user')) AS is_agent,
+        bool_or(identity.vendor_hosted) AS vendor_hosted,
+        max(identity.static_secret_exception_until) AS exception_until,
+        bool_and(
+            identity.owner_iam IS NULL AND identity.owner_platform IS NULL AND identity.owner_application IS NULL
+        ) AS unowned
+    FROM endless
+    INNER JOIN names
+        ON endless.holder = names.subject
+        AND (names.issuer IS NULL OR endless.holder_issuer IS NULL OR names.issuer = endless.holder_issuer)
+    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    GROUP BY endless.tenant_id, endless.held_as, endless.held_key
+),
+-- Where the registry does not know the holder, an agent is whoever makes tool calls.
+callers AS (
+    SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
+    FROM endless
+    INNER JOIN tool_calls AS call
+        ON endless.tenant_id = call.tenant_id AND call.agent_id IN (endless.holder, endless.user_id)
+    UNION
+    SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
+    FROM endless
+    INNER JOIN call_links AS link
+        ON endless.tenant_id = link.tenant_id AND endless.credential_key = link.credential_key
+),
+rated AS (
+    SELECT endless.tenant_id, endless.held_as, endless.held_key, max(catalogue.tier) AS tier
+    FROM endless
+    CROSS JOIN unnest(endless.scopes) AS item(scope)
+    INNER JOIN reg_scope_tiers AS catalogue ON item.scope = catalogue.scope
+    GROUP BY endless.tenant_id, endless.held_as, endless.held_key
+)
+SELECT
+    endless.tenant_id,
+    endless.held_as,
+    endless.held_key,
+    endless.held_id AS entity,
+    coalesce(endless.kind, endless.held_as) || ' of ' || coalesce(endless.holder, 'an unknown holder')
+        || ' never expires' AS title,
+    CASE
+        WHEN rated.tier >= 3 OR registered.unowned THEN 4
+        -- Not in a registry that exists: nobody owns it.
+        WHEN registered.identity_id IS NULL AND EXISTS (SELECT 1 FROM reg_identities) THEN 4
+        ELSE 3
+    END AS severity,
+    endless.credential_key,
+    registered.identity_id,
+    coalesce(registered.vendor_hosted, false) AS vendor_hosted,
+    endless.environment,
+    endless.observer,
+    endless.kind,
+    endless.holder,
+    endless.made_at,
+    endless.last_used_at,
+    coalesce(rated.tier, 0) AS tier,
+    endless.first_seen,
+    endless.last_seen,
+    list_sort(list_distinct(endless.event_uids)) AS event_uids
+FROM endless
+LEFT JOIN registered
+    ON endless.tenant_id = registered.tenant_id AND endless.held_as = registered.held_as
+    AND endless.held_key = registered.held_key
+LEFT JOIN callers
+    ON endless.tenant_id = callers.tenant_id AND endless.held_as = callers.held_as
+    AND endless.held_key = callers.held_key
+LEFT JOIN rated
+    ON endless.tenant_id = rated.tenant_id AND endless.held_as = rated.held_as
+    AND endless.held_key = rated.held_key
+WHERE (
+        coalesce(registered.is_agent, false)
+        OR coalesce(endless.subject_kind, 'unknown') IN ('agent', 'agent_user')
+        OR callers.held_key IS NOT NULL
+    )
+    AND (registered.exception_until IS NULL OR registered.exception_until <= $as_of)

@@ -1,0 +1,212 @@
+-- Many different delegations under one credential within a few minutes.
+--
+-- One row per credential from which they spread: the parent, or the root where no single
+-- parent explains it.  Requests that repeat agent, audience and scopes are retries, or a
+-- client that fetches a token per call, and count once as long as they repeat.
+WITH names AS (
+    SELECT identity_id, issuer, subject FROM reg_aliases
+    UNION
+    SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
+),
+children AS (
+    SELECT
+        hop.tenant_id, hop.child_key, hop.parent_key, chain.root_key, hop.delegate,
+        child.actor_issuer, child.event_uids, chain.confidence,
+        epoch(hop.hop_time) AS at_s, hop.hop_time,
+        coalesce(hop.delegate, '') || chr(31) || array_to_string(child.audience, chr(30)) || chr(31)
+            || array_to_string(child.scopes, chr(30)) AS request
+    FROM hops AS hop
+    INNER JOIN credentials AS child
+        ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
+    INNER JOIN chains AS chain
+        ON hop.tenant_id = chain.tenant_id AND hop.child_key = chain.credential_key
+    WHERE hop.hop_kind IN ('exchange', 'assume', 'delegate', 'assertion') AND hop.hop_time IS NOT NULL
+),
+spread AS (
+    SELECT *, 'parent' AS spread_from, parent_key AS origin_key FROM children
+    UNION ALL
+    SELECT *, 'root' AS spread_from, root_key AS origin_key FROM children
+),
+spaced AS (
+    SELECT
+        tenant_id, spread_from, origin_key, request, at_s,
+        lag(at_s) OVER (
+            PARTITION BY tenant_id, spread_from, origin_key, request ORDER BY at_s, child_key
+        ) AS before_s
+    FROM spread
+),
+-- A request counts from its first occurrence until one window after its last: the number of
+-- different requests in a sliding window is then a running sum.
+edges AS (
+    SELECT tenant_id, spread_from, origin_key, at_s, 1 AS step
+    FROM spaced
+    WHERE before_s IS NULL OR at_s - before_s > $window_s
+    UNION ALL
+    SELECT tenant_id, spread_from, origin_key, at_s + $window_s AS at_s, -1 AS step
+    FROM (
+        SELECT
+            *,
+            lead(at_s) OVER (
+                PARTITION BY tenant_id, spread_from, origin_key, request ORDER BY at_s
+            ) AS after_s
+        FROM spaced
+    ) AS followed
+    WHERE after_s IS NULL OR after_s - at_s > $window_s
+),
+running AS (
+    SELECT
+        tenant_id, spread_from, origin_key, at_s,
+        sum(step) OVER (
+            PARTITION BY tenant_id, spread_from, origin_key ORDER BY at_s, step DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS fan_out
+    FROM edges
+),
+peaks AS (
+    SELECT
+        *,
+        row_number() OVER (
+            PARTITION BY tenant_id, spread_from, origin_key ORDER BY fan_out DESC, at_s
+        ) AS place
+    FROM running
+),
+origins AS (
+    SELECT
+        peak.tenant_id, peak.spread_from, peak.origin_key, peak.at_s,
+        CAST(peak.fan_out AS BIGINT) AS fan_out,
+        origin.issuer, origin.actor_issuer,
+        coalesce(origin.actor_id, origin.client_id, origin.subject_id) AS spreader,
+        chain.root_key, chain.root_principal, origin.environment, origin.event_uids, origin.observer
+    FROM peaks AS peak
+    INNER JOIN credentials AS origin
+        ON peak.tenant_id = origin.tenant_id AND peak.origin_key = origin.credential_key
+    INNER JOIN chains AS chain ON peak.origin_key = chain.credential_key
+    -- A registered limit can be lower than the floor; two is where spreading begins.
+    WHERE peak.place = 1 AND peak.fan_out >= 2
+),
+limits AS (
+    SELECT
+        origins.tenant_id, origins.spread_from, origins.origin_key,
+        min(names.identity_id) AS identity_id, min(identity.max_fanout) AS max_fanout
+    FROM origins
+    INNER JOIN names
+        ON origins.spreader = names.subject
+        AND (names.issuer IS NULL OR origins.actor_issuer IS NULL OR names.issuer = origins.actor_issuer)
+    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    GROUP BY origins.tenant_id, origins.spread_from, origins.origin_key
+),
+-- What this principal reached on earlier days: some agents fan out for a living.
+daily AS (
+    SELECT
+        peak.tenant_id, peak.spread_from,
+        coalesce(origin.actor_id, origin.client_id, origin.subject_id) AS spreader,
+        floor(peak.at_s / 86400) AS day_number, max(peak.fan_out) AS fan_out
+    FROM peaks AS peak
+    INNER JOIN credentials AS origin
+        ON peak.tenant_id = origin.tenant_id AND peak.origin_key = origin.credential_key
+    WHERE peak.place = 1
+    GROUP BY
+        peak.tenant_id, peak.spread_from,
+        coalesce(origin.actor_id, origin.client_id, origin.subject_id), floor(peak.at_s / 86400)
+),
+usual AS (
+    SELECT
+        origins.tenant_id, origins.spread_from, origins.origin_key,
+        CASE WHEN count(*) >= $baseline_days THEN $baseline_factor * max(daily.fan_out) ELSE 0 END
+            AS baseline
+    FROM origins
+    INNER JOIN daily
+        ON origins.tenant_id = daily.tenant_id AND origins.spread_from = daily.spread_from
+        AND origins.spreader = daily.spreader
+        AND daily.day_number < floor(origins.at_s / 86400)
+        AND daily.day_number >= floor(origins.at_s / 86400) - 28
+    GROUP BY origins.tenant_id, origins.spread_from, origins.origin_key
+),
+bursts AS (
+    SELECT
+        origins.*, limits.identity_id, limits.max_fanout,
+        coalesce(limits.max_fanout + 1, greatest($floor, coalesce(usual.baseline, 0))) AS threshold
+    FROM origins
+    LEFT JOIN limits
+        ON origins.tenant_id = limits.tenant_id AND origins.spread_from = limits.spread_from
+        AND origins.origin_key = limits.origin_key
+    LEFT JOIN usual
+        ON origins.tenant_id = usual.tenant_id AND origins.spread_from = usual.spread_from
+        AND origins.origin_key = usual.origin_key
+    WHERE origins.fan_out >= coalesce(limits.max_fanout + 1, greatest($floor, coalesce(usual.baseline, 0)))
+),
+explained AS (
+    SELECT DISTINCT tenant_id, root_key FROM bursts WHERE spread_from = 'parent'
+),
+reported AS (
+    SELECT bursts.*
+    FROM bursts
+    LEFT JOIN explained
+        ON bursts.tenant_id = explained.tenant_id AND bursts.root_key = explained.root_key
+    WHERE bursts.spread_from = 'parent' OR explained.root_key IS NULL
+),
+members AS (
+    SELECT
+        reported.tenant_id, reported.origin_key, spread.child_key, spread.delegate,
+        spread.actor_issuer, spread.event_uids, spread.hop_time, spread.confidence,
+        row_number() OVER (
+            PARTITION BY reported.tenant_id, reported.origin_key
+            ORDER BY spread.at_s, spread.child_key
+        ) AS place
+    FROM reported
+    INNER JOIN spread
+        ON reported.tenant_id = spread.tenant_id AND reported.spread_from = spread.spread_from
+        AND reported.origin_key = spread.origin_key
+        AND spread.at_s BETWEEN reported.at_s - $window_s AND reported.at_s
+),
+unregistered AS (
+    SELECT members.tenant_id, members.origin_key, count(DISTINCT members.delegate) AS agents
+    FROM members
+    LEFT JOIN names
+        ON members.delegate = names.subject
+        AND (names.issuer IS NULL OR members.actor_issuer IS NULL OR names.issuer = members.actor_issuer)
+    WHERE names.identity_id IS NULL
+        -- Without a registry nobody is registered, which says nothing.
+        AND EXISTS (SELECT 1 FROM reg_identities)
+    GROUP BY members.tenant_id, members.origin_key
+),
+evidence AS (
+    SELECT
+        tenant_id, origin_key,
+        count(DISTINCT child_key) AS child_credentials,
+        count(DISTINCT delegate) AS child_agents,
+        min(confidence) AS confidence,
+        min(hop_time) AS first_seen,
+        max(hop_time) AS last_seen,
+        list_sort(list_distinct(flatten(list(event_uids) FILTER (WHERE place <= $evidence_max)))) AS event_uids
+    FROM members
+    GROUP BY tenant_id, origin_key
+)
+SELECT
+    burst.tenant_id,
+    burst.origin_key,
+    coalesce(burst.spreader, 'unknown') AS entity,
+    coalesce(burst.spreader, 'unknown') || ' spread into ' || CAST(burst.fan_out AS VARCHAR)
+        || ' delegations within ' || CAST($window_s AS VARCHAR) || ' s' AS title,
+    CASE WHEN unregistered.agents > 0 THEN 4 ELSE 3 END AS severity,
+    evidence.confidence,
+    evidence.confidence AS chain_confidence,
+    burst.origin_key AS credential_key,
+    burst.identity_id,
+    burst.environment,
+    burst.observer,
+    burst.spread_from,
+    burst.root_principal,
+    burst.fan_out,
+    burst.threshold,
+    burst.max_fanout,
+    evidence.child_credentials,
+    evidence.child_agents,
+    coalesce(unregistered.agents, 0) AS unregistered_agents,
+    evidence.first_seen,
+    evidence.last_seen,
+    list_sort(list_distinct(list_concat(evidence.event_uids, burst.event_uids))) AS event_uids
+FROM reported AS burst
+INNER JOIN evidence ON burst.tenant_id = evidence.tenant_id AND burst.origin_key = evidence.origin_key
+LEFT JOIN unregistered
+    ON burst.tenant_id = unregistered.tenant_id AND burst.origin_key = unregistered.origin_key

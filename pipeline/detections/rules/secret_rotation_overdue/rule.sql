@@ -1,0 +1,97 @@
+-- A secret that still works has not been rotated within its limit.
+--
+-- One row per secret.  Its age is counted up to the watermark of what reports secrets, so a
+-- rotation still under way to us is waited for.  A secret without any date is coverage debt.
+WITH names AS (
+    SELECT identity_id, issuer, subject FROM reg_aliases
+    UNION
+    SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
+),
+bound AS (
+    SELECT
+        secret.tenant_id, secret.secret_id, min(names.identity_id) AS identity_id,
+        max(identity.static_secret_exception_until) AS exception_until,
+        bool_or(identity.kind IN ('agent', 'agent_user')) AS is_agent,
+        bool_or(identity.vendor_hosted) AS vendor_hosted
+    FROM secrets AS secret
+    INNER JOIN names
+        ON secret.bound_identity_id = names.subject
+        AND (names.issuer IS NULL OR secret.bound_identity_issuer IS NULL
+            OR names.issuer = secret.bound_identity_issuer)
+    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    GROUP BY secret.tenant_id, secret.secret_id
+),
+rated AS (
+    SELECT secret.tenant_id, secret.secret_id, max(catalogue.tier) AS tier
+    FROM secrets AS secret
+    CROSS JOIN unnest(secret.scopes) AS item(scope)
+    INNER JOIN reg_scope_tiers AS catalogue ON item.scope = catalogue.scope
+    GROUP BY secret.tenant_id, secret.secret_id
+),
+aged AS (
+    SELECT
+        secret.*, until.watermark,
+        bound.identity_id, bound.is_agent, bound.vendor_hosted, coalesce(rated.tier, 0) AS tier,
+        coalesce(secret.last_rotated_at, secret.created_at) AS fresh_at,
+        86400 * CASE WHEN rated.tier >= 3 THEN $max_age_high_tier_d ELSE $max_age_d END AS limit_s,
+        epoch(until.watermark) - epoch(coalesce(secret.last_rotated_at, secret.created_at)) AS unrotated_s
+    FROM secrets AS secret
+    INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
+    LEFT JOIN bound
+        ON secret.tenant_id = bound.tenant_id AND secret.secret_id = bound.secret_id
+    LEFT JOIN rated
+        ON secret.tenant_id = rated.tenant_id AND secret.secret_id = rated.secret_id
+    WHERE secret.status = 'active'
+        AND list_contains($kinds, secret.secret_kind)
+        AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
+        AND (bound.exception_until IS NULL OR bound.exception_until <= until.watermark)
+),
+overdue AS (
+    SELECT
+        *,
+        fresh_at + limit_s * INTERVAL 1 SECOND AS overdue_at,
+        epoch(watermark) - epoch(last_used_at) <= $recent_use_d * 86400
+            AND coalesce(is_agent, false) AS used_by_agent
+    FROM aged
+    WHERE unrotated_s > limit_s
+),
+-- Where the registry does not know the holder, an agent is whoever makes tool calls.
+callers AS (
+    SELECT DISTINCT overdue.tenant_id, overdue.secret_id
+    FROM overdue
+    INNER JOIN tool_calls AS call
+        ON overdue.tenant_id = call.tenant_id
+        AND call.agent_id IN (overdue.bound_identity_id, overdue.last_accessed_by)
+    WHERE epoch(overdue.watermark) - epoch(overdue.last_used_at) <= $recent_use_d * 86400
+)
+SELECT
+    overdue.tenant_id,
+    overdue.secret_id,
+    overdue.secret_id AS entity,
+    coalesce(overdue.secret_kind, 'secret') || ' of ' || coalesce(overdue.bound_identity_id, 'an unknown holder')
+        || ' was last rotated ' || CAST(CAST(floor(overdue.unrotated_s / 86400) AS BIGINT) AS VARCHAR)
+        || ' days ago' AS title,
+    3
+        + CASE WHEN overdue.used_by_agent OR callers.secret_id IS NOT NULL THEN 1 ELSE 0 END
+        + CASE WHEN overdue.unrotated_s > 2 * overdue.limit_s THEN 1 ELSE 0 END AS severity,
+    overdue.identity_id,
+    overdue.environment,
+    overdue.secret_kind,
+    overdue.secret_version,
+    overdue.store,
+    overdue.bound_identity_id,
+    overdue.created_at,
+    overdue.last_rotated_at,
+    overdue.last_used_at,
+    CAST(floor(overdue.limit_s / 86400) AS BIGINT) AS limit_d,
+    CAST(floor(overdue.unrotated_s / 86400) AS BIGINT) AS unrotated_d,
+    overdue.tier,
+    overdue.holders,
+    overdue.consumers,
+    overdue.overdue_at AS first_seen,
+    -- The event that disclosed it may be younger than the day on which it fell due.
+    greatest(overdue.overdue_at, overdue.last_seen) AS last_seen,
+    list_sort(list_distinct(overdue.event_uids)) AS event_uids
+FROM overdue
+LEFT JOIN callers
+    ON overdue.tenant_id = callers.tenant_id AND overdue.secret_id = callers.secret_id

@@ -1,0 +1,109 @@
+-- An agent whose class forbids it acts on a chain that starts at a static secret.
+--
+-- One row per secret and registered identity.  What the registry does not forbid, or has
+-- excepted until a later date, is no finding; without a registry there is none at all.
+WITH names AS (
+    SELECT identity_id, issuer, subject FROM reg_aliases
+    UNION
+    SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
+),
+forbidden AS (
+    SELECT identity_id, static_secret_exception_until, vendor_hosted, class
+    FROM reg_identities
+    WHERE static_secret_allowed = false
+        OR (coalesce(jit_required, false) AND NOT coalesce(static_secret_allowed, false))
+),
+roots AS (
+    SELECT
+        held.tenant_id, held.credential_key AS root_key, held.issuer, held.kind, held.id,
+        held.actor_id, held.client_id, held.subject_id,
+        coalesce(held.actor_issuer, held.subject_issuer) AS holder_issuer,
+        held.scopes, held.environment, held.observer, held.event_uids,
+        coalesce(held.issued_at, held.first_seen) AS made_at, held.last_seen
+    FROM credentials AS held
+    INNER JOIN chains AS chain
+        ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
+    WHERE chain.root_kind = 'static_secret' AND chain.root_key = held.credential_key
+),
+-- Whose secret it is, and who acts on it: both must be allowed to.
+holding AS (
+    SELECT roots.tenant_id, roots.root_key, names.identity_id, roots.last_seen AS seen_at,
+        CAST(NULL AS VARCHAR) AS event_uid, CAST(NULL AS VARCHAR) AS tool_name
+    FROM roots
+    INNER JOIN names
+        ON names.subject IN (roots.actor_id, roots.client_id, roots.subject_id)
+        AND (names.issuer IS NULL OR roots.holder_issuer IS NULL OR names.issuer = roots.holder_issuer)
+    UNION ALL
+    SELECT roots.tenant_id, roots.root_key, own.identity_id, roots.last_seen AS seen_at,
+        CAST(NULL AS VARCHAR) AS event_uid, CAST(NULL AS VARCHAR) AS tool_name
+    FROM roots
+    INNER JOIN reg_credential_ids AS own
+        ON roots.kind = own.kind AND roots.id = own.id
+        AND (own.issuer IS NULL OR roots.issuer IS NULL OR own.issuer = roots.issuer)
+    UNION ALL
+    SELECT call.tenant_id, call.root_key, names.identity_id, call.event_time AS seen_at,
+        call.event_uid, call.tool_name
+    FROM calls AS call
+    INNER JOIN names
+        ON call.agent_id = names.subject
+        AND (names.issuer IS NULL OR call.agent_issuer IS NULL OR names.issuer = call.agent_issuer)
+    WHERE call.root_kind = 'static_secret' AND call.outcome <> 'denied'
+),
+against AS (
+    SELECT
+        holding.*, forbidden.class, forbidden.vendor_hosted, forbidden.static_secret_exception_until,
+        row_number() OVER (
+            PARTITION BY holding.tenant_id, holding.root_key, holding.identity_id
+            ORDER BY holding.seen_at, coalesce(holding.event_uid, '')
+        ) AS place
+    FROM holding
+    INNER JOIN forbidden ON holding.identity_id = forbidden.identity_id
+    WHERE forbidden.static_secret_exception_until IS NULL
+        OR forbidden.static_secret_exception_until <= holding.seen_at
+),
+uses AS (
+    SELECT
+        tenant_id, root_key, identity_id, min(class) AS class, bool_or(vendor_hosted) AS is_vendor_hosted,
+        max(static_secret_exception_until) AS exception_until,
+        count(event_uid) AS calls,
+        list_sort(list_distinct(list(tool_name) FILTER (WHERE tool_name IS NOT NULL AND place <= $evidence_max)))
+            AS tools,
+        min(seen_at) AS first_seen, max(seen_at) AS last_seen,
+        list(event_uid) FILTER (WHERE event_uid IS NOT NULL AND place <= $evidence_max) AS event_uids
+    FROM against
+    GROUP BY tenant_id, root_key, identity_id
+),
+rated AS (
+    SELECT roots.tenant_id, roots.root_key, max(catalogue.tier) AS tier
+    FROM roots
+    CROSS JOIN unnest(roots.scopes) AS item(scope)
+    INNER JOIN reg_scope_tiers AS catalogue ON item.scope = catalogue.scope
+    GROUP BY roots.tenant_id, roots.root_key
+)
+SELECT
+    uses.tenant_id,
+    uses.root_key,
+    uses.identity_id,
+    uses.identity_id AS entity,
+    uses.identity_id || ' acts on the static secret ' || roots.id || ', which its class '
+        || coalesce(uses.class, '') || ' forbids' AS title,
+    CASE WHEN uses.is_vendor_hosted OR rated.tier >= 3 THEN 4 ELSE 3 END AS severity,
+    uses.root_key AS credential_key,
+    roots.environment,
+    roots.observer,
+    roots.issuer,
+    roots.kind,
+    roots.id AS secret_id,
+    uses.class,
+    uses.exception_until,
+    uses.calls,
+    uses.tools,
+    coalesce(rated.tier, 0) AS tier,
+    uses.first_seen,
+    uses.last_seen,
+    list_sort(list_distinct(list_concat(
+        coalesce(uses.event_uids, CAST([] AS VARCHAR[])), roots.event_uids
+    ))) AS event_uids
+FROM uses
+INNER JOIN roots ON uses.tenant_id = roots.tenant_id AND uses.root_key = roots.root_key
+LEFT JOIN rated ON uses.tenant_id = rated.tenant_id AND uses.root_key = rated.root_key
