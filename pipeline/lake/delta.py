@@ -184,6 +184,14 @@ class DeltaFolder:
             self.handle().restore(version)
         return self._committed()
 
+    def ensure_checkpoint(self) -> None:
+        """Write a checkpoint of the oldest version unless there is one; local tables only."""
+        log = Path(self.uri) / "_delta_log"
+        if not any(log.glob("*.checkpoint.parquet")):
+            oldest = int(min(path.stem for path in log.glob("*.json") if path.stem.isdigit()))
+            with _translated(self.table.name):
+                DeltaTable(self.uri, version=oldest).create_checkpoint()
+
     def widen(self) -> bool:
         """Add the columns that a newer declaration has; return whether there were any."""
         have = set(self.columns())

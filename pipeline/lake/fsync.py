@@ -35,6 +35,15 @@ def sync_commit(table: Path, version: int) -> None:
         _sync(folder)
 
 
+def replace_file(path: Path, content: str) -> None:
+    """Write a whole file or none of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(content, encoding="utf-8")
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
 def sync_file(path: Path) -> None:
     """Sync one file and its folder."""
     _sync(path)

@@ -7,26 +7,26 @@ right; hands out connections that see one consistent version of everything.
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
-
 from pipeline.errors import LakeError
 from pipeline.lake.append import Appender
+from pipeline.lake.connect import write_script
 from pipeline.lake.delta import Conflict, DeltaFolder, storage_options
 from pipeline.lake.fsync import sync_file
+from pipeline.lake.marks import mark_events, pending_marks
 from pipeline.lake.publication import BuildSession, start_build
 from pipeline.lake.rewrite import conform
 from pipeline.lake.snapshot import take_snapshot
 from pipeline.lake.tables import RAW_TABLES, tables
-from pipeline.lake.views import define_views
+from pipeline.lake.views import define_views, new_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    import duckdb
     import pyarrow as pa
 
     from pipeline.ingest.batch import TopicPartition
@@ -74,8 +74,10 @@ class Lake:
         It can read the lake and nothing else outside the process.  `comments`
         False saves a quarter of a second where nobody reads them.
         """
+        folders = self.folders()
+        snapshot = take_snapshot(folders)
         con = new_connection()
-        define_views(con, take_snapshot(self.folders()), comments=comments)
+        define_views(con, snapshot, pending_marks(folders, snapshot), comments=comments)
         if self.is_local:
             con.execute("SET allowed_directories = $1", [[self.uri]])
             con.execute("SET enable_external_access = false")
@@ -92,7 +94,7 @@ class Lake:
 
     def mark_events(self) -> int:
         """Mark duplicates and id conflicts among the rows not yet examined; return their number."""
-        return 0
+        return mark_events(self.folders())
 
     def merge(self, table: str, rows: pa.Table) -> None:
         """Replace the rows that share the table's key with one of `rows`, add the others.
@@ -117,6 +119,10 @@ class Lake:
         declared = tables()[table]
         self._retried(table, lambda folder: folder.overwrite(conform(declared, rows)))
 
+    def connect_script(self) -> Path:
+        """Write and return the init script for other DuckDB clients (`duckdb -init`)."""
+        return write_script(self.uri, self.folders(), MARKER)
+
     def folders(self) -> dict[str, DeltaFolder]:
         """Return every table with a handle of its own."""
         return {name: self._folder(name) for name in tables()}
@@ -135,15 +141,6 @@ class Lake:
                 continue
             return
         raise LakeError(f"{table}: lost {_ATTEMPTS} commits in a row to other writers")
-
-
-def new_connection() -> duckdb.DuckDBPyConnection:
-    """Return an in-memory connection in UTC that takes no table from Python variables."""
-    con = duckdb.connect()
-    con.execute("SET TimeZone = 'UTC'")
-    con.execute("SET python_enable_replacements = false")
-    con.execute("SET temp_directory = $1", [str(Path(tempfile.gettempdir()) / "delegraph-spill")])
-    return con
 
 
 def open_lake(path: str, *, create: bool = False) -> Lake:

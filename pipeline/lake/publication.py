@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.errors import FencedError, LakeError
 from pipeline.lake.delta import Conflict
 from pipeline.lake.lock import Lock, acquire
+from pipeline.lake.marks import files_since, pending_marks
 from pipeline.lake.rewrite import Change, write_change
 from pipeline.lake.snapshot import Offsets, Snapshot, take_snapshot
 from pipeline.lake.tables import EVENT_TABLES, FAMILY_OF, published_tables, tables
@@ -119,7 +120,7 @@ def start_build(
         snapshot = take_snapshot(folders)
         for name in published_tables():
             _put_back(folders[name], snapshot.publication.versions.get(name, 0))
-        define_events(con, snapshot)
+        define_events(con, snapshot, pending_marks(folders, snapshot))
         _define_previous(con, snapshot)
         fresh = {name: _define_fresh(con, snapshot, folders[name]) for name in EVENT_TABLES}
     except BaseException:
@@ -149,8 +150,8 @@ def _define_fresh(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, folder: De
     table = folder.table
     files = snapshot.files[table.name]
     covered = snapshot.publication.offsets.get(table.name, {})
-    old = _files_covered(folder, snapshot.publication.covered.get(table.name))
-    rows = scan(table, files, paths=[path for path in files.paths if path not in old])
+    fresh = files_since(folder, files, snapshot.publication.covered.get(table.name))
+    rows = scan(table, files, paths=sorted(fresh))
     con.execute(f"CREATE TABLE internal.covered_{table.name} (place VARCHAR, last_offset BIGINT)")
     if covered:
         con.execute(
@@ -172,13 +173,3 @@ def _define_fresh(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, folder: De
     shown = once(table.name, {mark for (mark,) in marks}, f"internal.{view}")
     con.execute(f"CREATE VIEW {view} AS {shown}")
     return view
-
-
-def _files_covered(folder: DeltaFolder, version: int | None) -> set[str]:
-    if version is None:
-        return set()
-    try:
-        return set(folder.at(version).paths)
-    except LakeError:
-        # The log no longer reaches back that far: read everything, the offsets decide.
-        return set()

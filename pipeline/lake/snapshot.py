@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pipeline.lake.delta import Files
-from pipeline.lake.tables import RAW_TABLES, tables
+from pipeline.lake.marks import examined_version
+from pipeline.lake.tables import EVENT_TABLES, RAW_TABLES, tables
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,12 +43,15 @@ class Snapshot:
     """One consistent version of every table."""
 
     publication: Publication
+    examined: dict[str, int] = field(default_factory=dict)
     files: dict[str, Files] = field(default_factory=dict)
 
 
 def take_snapshot(folders: dict[str, DeltaFolder]) -> Snapshot:
     """Look at every table in the order that keeps the whole consistent."""
-    files = {"event_marks": folders["event_marks"].at()}
+    marks = folders["event_marks"]
+    files = {"event_marks": marks.at(int(marks.reopen().version()))}
+    examined = {name: examined_version(marks, name) for name in EVENT_TABLES}
     publication = read_publication(folders["publications"])
     for table in tables().values():
         folder = folders[table.name]
@@ -59,7 +63,7 @@ def take_snapshot(folders: dict[str, DeltaFolder]) -> Snapshot:
             files[table.name] = folder.at()
     for name in RAW_TABLES:
         files[name] = folders[name].at()
-    return Snapshot(publication, files)
+    return Snapshot(publication, examined, files)
 
 
 def read_publication(folder: DeltaFolder) -> Publication:

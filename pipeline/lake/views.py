@@ -6,15 +6,17 @@ compaction, new commits and a new publication never change what a query sees.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from pipeline.lake.tables import EVENT_TABLES, FAMILY_OF, declaration, duck_type, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import duckdb
     import pyarrow as pa
 
     from pipeline.lake.delta import Files
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
 CONFLICT_DOC = "Another event bears the same tenant, source and event_id."
 
 # What a lake needs for itself; no view for analysts.
-_INTERNAL = ("event_marks", "publications")
+INTERNAL = ("event_marks", "publications")
+
+
+def new_connection() -> duckdb.DuckDBPyConnection:
+    """Return an in-memory connection in UTC that takes no table from Python variables."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET python_enable_replacements = false")
+    con.execute("SET temp_directory = $1", [str(Path(tempfile.gettempdir()) / "delegraph-spill")])
+    return con
 
 
 def sql(name: str) -> str:
@@ -62,19 +73,26 @@ def scan(table: Table, files: Files, *, paths: Iterable[str] | None = None) -> s
 def read_files(table: Table, paths: Iterable[str], *, union_by_name: bool = False) -> str:
     """Return a `read_parquet` call; the partition column comes from the folder's name."""
     listed = ", ".join(text(path) for path in paths)
+    return f"read_parquet([{listed}]{read_options(table, union=union_by_name)})"
+
+
+def read_options(table: Table, *, union: bool) -> str:
+    """Return the options of `read_parquet` for a table's files."""
     options = ""
     if table.partition:
         options = f", hive_partitioning = true, hive_types = {{'{table.partition}': DATE}}"
-    if union_by_name:
-        options += ", union_by_name = true"
-    return f"read_parquet([{listed}]{options})"
+    return f"{options}, union_by_name = true" if union else options
 
 
-def define_events(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+def define_events(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, pending: pa.Table) -> None:
     """Define `internal.<table>` (all rows) and the event views that show each event once."""
     con.execute("CREATE SCHEMA IF NOT EXISTS internal")
     marks = scan(tables()["event_marks"], snapshot.files["event_marks"])
     con.execute(f"CREATE TABLE internal.event_marks AS {marks}")
+    if pending.num_rows:
+        con.register("pending_marks", pending)
+        con.execute("INSERT INTO internal.event_marks FROM pending_marks")
+        con.unregister("pending_marks")
     found = con.execute("SELECT DISTINCT family, mark FROM internal.event_marks").fetchall()
     for table_name in EVENT_TABLES:
         table = tables()[table_name]
@@ -115,12 +133,12 @@ def _conflict(family: str, marks: set[str]) -> str:
 
 
 def define_views(
-    con: duckdb.DuckDBPyConnection, snapshot: Snapshot, *, comments: bool = True
+    con: duckdb.DuckDBPyConnection, snapshot: Snapshot, pending: pa.Table, *, comments: bool = True
 ) -> None:
     """Define every view that analysts and rules query, with comments and `help()`."""
-    define_events(con, snapshot)
+    define_events(con, snapshot, pending)
     for table in tables().values():
-        if table.name in EVENT_TABLES or table.name in _INTERNAL:
+        if table.name in EVENT_TABLES or table.name in INTERNAL:
             continue
         rows = scan(table, snapshot.files[table.name])
         con.execute(f"CREATE VIEW {table.name} AS {rows}")
@@ -134,7 +152,7 @@ def comment_statements() -> list[str]:
     """Return the COMMENT statements of all views."""
     statements = []
     for table in tables().values():
-        if table.name not in _INTERNAL:
+        if table.name not in INTERNAL:
             statements += _comments(table.name, table.doc, _shown(table))
     calls, _ = declaration("calls")
     shown = _shown(tables()["tool_calls"]) | _docs(calls.schema)
