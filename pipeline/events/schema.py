@@ -57,7 +57,7 @@ def avro_schema(family: str) -> dict[str, Any]:
     return parsed
 
 
-def _arrow_type(declared: Any, named: dict[str, pa.DataType]) -> pa.DataType:
+def _arrow_type(declared: Any, named: dict[str, pa.DataType]) -> pa.DataType:  # noqa: PLR0911 - one for each type
     if isinstance(declared, list):
         return _arrow_type(next(part for part in declared if part != "null"), named)
     if isinstance(declared, str):
@@ -72,7 +72,9 @@ def _arrow_type(declared: Any, named: dict[str, pa.DataType]) -> pa.DataType:
         case "map":
             return pa.map_(pa.string(), _arrow_type(declared["values"], named))
         case "record":
-            members = [pa.field(f["name"], _arrow_type(f["type"], named)) for f in declared["fields"]]
+            members = [
+                pa.field(f["name"], _arrow_type(f["type"], named)) for f in declared["fields"]
+            ]
             named[declared["name"]] = pa.struct(members)
             return named[declared["name"]]
     raise ValueError(f"no Arrow type for {declared!r}")
@@ -121,6 +123,39 @@ def enum_symbols(family: str) -> dict[str, tuple[str, ...]]:
             if isinstance(part, dict) and part["type"] == "enum":
                 found[field["name"]] = tuple(part["symbols"])
     return found
+
+
+def _item_record(family: str, name: str) -> list[dict[str, Any]]:
+    """Return the members of the records in a list column, or nothing."""
+    named: dict[str, list[dict[str, Any]]] = {}
+    for field in avro_schema(family)["fields"]:
+        for part in field["type"] if isinstance(field["type"], list) else [field["type"]]:
+            if not (isinstance(part, dict) and part["type"] == "array"):
+                continue
+            items = part["items"]
+            if isinstance(items, dict):
+                named[items["name"]] = items["fields"]
+            if field["name"] == name:
+                return named.get(items["name"] if isinstance(items, dict) else items, [])
+    return []
+
+
+@cache
+def nested_required(name: str) -> frozenset[str]:
+    """Return the members that every record in this list column must have."""
+    members = (member for family in FAMILIES for member in _item_record(family, name))
+    return frozenset(m["name"] for m in members if not is_nullable(m["type"]))
+
+
+@cache
+def nested_enums(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the allowed words of the enum members of the records in this list column."""
+    members = (member for family in FAMILIES for member in _item_record(family, name))
+    return {
+        m["name"]: tuple(m["type"]["symbols"])
+        for m in members
+        if isinstance(m["type"], dict) and m["type"]["type"] == "enum"
+    }
 
 
 @cache
