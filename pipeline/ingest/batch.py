@@ -6,7 +6,8 @@ never mixes partitions, so that those lost in a rebalance can be dropped alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -72,8 +73,18 @@ class Slice:
     adapter: str
     values: Sequence[bytes | None]
     offsets: Sequence[int]
-    faults: Mapping[int, str] = field(default_factory=dict)
-    """Index of a record that the source itself could not read, and why."""
+    faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Index of a record that the source itself could not read; stage and reason."""
+
+    def behind(self, offset: int) -> Slice:
+        """Return the part from this offset on; usually that is all of it."""
+        if self.offsets[0] >= offset:
+            return self
+        skipped = bisect_left(self.offsets, offset)
+        faults = {at - skipped: why for at, why in self.faults.items() if at >= skipped}
+        return replace(
+            self, values=self.values[skipped:], offsets=self.offsets[skipped:], faults=faults
+        )
 
 
 @dataclass(frozen=True)

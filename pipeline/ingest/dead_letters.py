@@ -1,0 +1,67 @@
+"""Records that could not be taken, as rows of `dead_letters`.
+
+The raw bytes are kept so that they can be read again after a fix; whatever is
+shaped like a credential is masked first, at the same length.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.events.redact import redact_bytes, redact_text
+from pipeline.events.schema import DEAD_LETTER_SCHEMA
+from pipeline.log import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pipeline.ingest.batch import Slice
+    from pipeline.ingest.sources import Refusal
+
+MAX_RAW_BYTES = 1024 * 1024
+"""Raw bytes that are kept; `raw_bytes` tells how long the record was."""
+MAX_REASON = 500
+
+# Members that hold a usable secret, whatever its shape.  Documents that are no
+# JSON come here too, so this looks at bytes.
+_SECRET_MEMBER = re.compile(
+    rb'(?i)("(?:session_?token|secret_?access_?key|password|client_?secret|refresh_?token|'
+    rb'access_?token|id_?token|private_?key|assertion)"\s*:\s*")((?:[^"\\]|\\.)*)'
+)
+
+
+def dead_letter_batch(
+    records: Slice, refusals: Sequence[Refusal], now: datetime, tenant_id: str
+) -> pa.RecordBatch:
+    """Return one row per refusal, in the order of their offsets."""
+    rows = [
+        _row(records, refusal, tenant_id) | {"ingest_time": now, "event_date": now.date()}
+        for refusal in sorted(refusals, key=lambda refusal: refusal.row)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTER_SCHEMA)
+
+
+def _row(records: Slice, refusal: Refusal, tenant_id: str) -> dict[str, object]:
+    value = records.values[refusal.row]
+    raw = value if refusal.raw is None else refusal.raw
+    return {
+        "tenant_id": tenant_id,
+        "kafka_topic": records.place.topic,
+        "kafka_partition": records.place.partition,
+        "kafka_offset": records.offsets[refusal.row],
+        "adapter": records.adapter,
+        "stage": refusal.stage,
+        "reason": one_line(redact_text(refusal.reason))[:MAX_REASON],
+        "raw": None if raw is None else mask_raw(raw)[:MAX_RAW_BYTES],
+        "raw_bytes": 0 if value is None else len(value),
+    }
+
+
+def mask_raw(raw: bytes) -> bytes:
+    """Return the bytes with credentials masked, at the same length."""
+    masked = redact_bytes(raw)
+    return _SECRET_MEMBER.sub(lambda match: match[1] + b"*" * len(match[2]), masked)

@@ -1,0 +1,250 @@
+"""The records in one file, as bytes an adapter takes.
+
+Streams JSON lines and Avro containers; a JSON document is read whole.  Yields
+the good records before a fault, then the rest as one Faulty.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import fastavro
+import orjson
+
+from pipeline.errors import SourceError
+from pipeline.events.schema import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READ_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+
+_GZIP, _AVRO, _BOM = b"\x1f\x8b", b"Obj\x01", b"\xef\xbb\xbf"
+_AVRO_FAULTS = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    zlib.error,
+    fastavro.schema.SchemaParseException,
+)
+_LINE_NAMES = (".jsonl", ".ndjson")
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """What is left of a file that ends early or is damaged."""
+
+    raw: bytes
+    reason: str
+    stage: str = "frame"
+
+
+class _Broken(Exception):  # noqa: N818 - an answer on the way, not an error of ours
+    """The bytes end before they should."""
+
+
+def read_records(path: Path, wrapper: str | None) -> Iterator[bytes | Faulty]:
+    """Yield the records of a file in order; SourceError when it cannot be opened."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_AVRO))
+            stream.seek(0)
+            if head.startswith(_AVRO):
+                yield from _avro_records(stream, path)
+            else:
+                gzipped = head.startswith(_GZIP)
+                chunks = (
+                    _unzipped(stream) if gzipped else iter(lambda: stream.read(READ_BYTES), b"")
+                )
+                yield from _json_records(chunks, path, wrapper)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or 'cannot be read'}") from error
+
+
+def _plain(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(READ_BYTES):
+        yield chunk
+
+
+def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
+    engine = zlib.decompressobj(wbits=31)
+    while chunk := stream.read(READ_BYTES):
+        while chunk:
+            try:
+                yield engine.decompress(chunk)
+            except zlib.error as error:
+                raise _Broken("the gzip data is damaged") from error
+            chunk = engine.unused_data.lstrip(b"\0") if engine.eof else b""
+            if engine.eof and chunk:
+                engine = zlib.decompressobj(wbits=31)
+    if not engine.eof:
+        raise _Broken("the gzip data ends early")
+
+
+def _json_records(
+    chunks: Iterator[bytes], path: Path, wrapper: str | None
+) -> Iterator[bytes | Faulty]:
+    head, broken = b"", ""
+    try:
+        while b"\n" not in head.lstrip() and (chunk := next(chunks, b"")) != b"":
+            head += chunk
+            if len(head) > MAX_DOCUMENT_BYTES:
+                break
+    except _Broken as error:
+        broken = str(error)
+    head = head.removeprefix(_BOM)
+    if broken:
+        yield from (
+            _lines(iter([head]), broken)
+            if _is_lines(path, head)
+            else _document(head, wrapper, broken)
+        )
+    elif _is_lines(path, head):
+        yield from _lines(_chain(head, chunks), "")
+    else:
+        yield from _whole(head, chunks, path, wrapper)
+
+
+def _chain(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+
+
+def _is_lines(path: Path, head: bytes) -> bool:
+    if path.name.lower().removesuffix(".gz").endswith(_LINE_NAMES):
+        return True
+    first, newline, rest = head.strip().partition(b"\n")
+    if not newline or not rest.strip():
+        return False
+    return _is_object(first) or (
+        _opens_and_closes(first) and any(map(_is_object, rest.split(b"\n")))
+    )
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _opens_and_closes(line: bytes) -> bool:
+    return line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}")
+
+
+def _lines(chunks: Iterator[bytes], broken: str) -> Iterator[bytes | Faulty]:
+    rest, skipping = b"", False
+    try:
+        for chunk in chunks:
+            *whole, rest = (rest + chunk).split(b"\n")
+            if skipping and whole:
+                whole, skipping = whole[1:], False
+            yield from (line for line in map(bytes.strip, whole) if line)
+            if len(rest) > MAX_LINE_BYTES and not skipping:
+                skipping = True
+                yield Faulty(rest[:READ_BYTES], f"a line is longer than {MAX_LINE_BYTES} bytes")
+            rest = b"" if skipping else rest
+    except _Broken as error:
+        broken = str(error)
+    rest = rest.strip()
+    # A last line that is whole is a record, even where the gzip data ends behind it.
+    if rest and (not broken or _is_object(rest)):
+        yield rest
+        rest = b""
+    if broken:
+        yield Faulty(rest, broken)
+
+
+def _whole(
+    head: bytes, chunks: Iterator[bytes], path: Path, wrapper: str | None
+) -> Iterator[bytes | Faulty]:
+    parts, size, broken = [head], len(head), ""
+    try:
+        for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_DOCUMENT_BYTES:
+                raise SourceError(
+                    f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; "
+                    "give it as JSON lines (.jsonl), which are read as a stream"
+                )
+    except _Broken as error:
+        broken = str(error)
+    yield from _document(b"".join(parts), wrapper, broken)
+
+
+def _document(raw: bytes, wrapper: str | None, broken: str) -> Iterator[bytes | Faulty]:
+    if not raw.strip():
+        if broken:
+            yield Faulty(b"", broken)
+        return
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        yield from _salvage(raw, wrapper, broken or f"not JSON: {error}")
+        return
+    listed = document.get(wrapper) if isinstance(document, dict) and wrapper else document
+    if isinstance(listed, list):
+        yield from map(orjson.dumps, listed)
+    else:
+        yield raw.strip()
+    if broken:
+        yield Faulty(b"", broken)
+
+
+def _salvage(raw: bytes, wrapper: str | None, reason: str) -> Iterator[bytes | Faulty]:
+    """Yield the records of an array up to the fault, then what is left as one."""
+    text = raw.decode("utf-8", "surrogateescape")
+    at = _array_start(text, wrapper)
+    decoder = json.JSONDecoder()
+    while at is not None:
+        begin = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+        try:
+            record, at = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            text = text[begin:]
+            break
+        if not isinstance(record, dict):
+            text = text[begin:]
+            break
+        yield text[begin:at].encode("utf-8", "surrogateescape")
+    stage = "decode" if reason.startswith("not JSON") else "frame"
+    yield Faulty(text.encode("utf-8", "surrogateescape"), reason, stage)
+
+
+def _array_start(text: str, wrapper: str | None) -> int | None:
+    opening = re.compile(r"\s*\[")
+    if wrapper:
+        opening = re.compile(rf'\s*(?:\[|\{{\s*"{re.escape(wrapper)}"\s*:\s*\[)')
+    found = opening.match(text)
+    return found.end() if found else None
+
+
+def _avro_records(stream: IO[bytes], path: Path) -> Iterator[bytes | Faulty]:
+    try:
+        reader = fastavro.reader(stream)
+    except _AVRO_FAULTS as error:
+        raise SourceError(f"{path}: an Avro container with an unreadable header") from error
+    schema = reader.writer_schema
+    name = str(schema.get("name") if isinstance(schema, dict) else "").rpartition(".")[2]
+    family = {"family": name} if name in FAMILIES else {}
+    try:
+        for record in reader:
+            whole = {**family, **record} if isinstance(record, dict) else record
+            yield orjson.dumps(whole, default=_text)
+    except _AVRO_FAULTS as error:
+        yield Faulty(b"", f"the Avro container is damaged ({type(error).__name__})")
+
+
+def _text(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
