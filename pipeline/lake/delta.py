@@ -30,7 +30,8 @@ from pipeline.errors import LakeError
 from pipeline.lake.fsync import sync_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     from pipeline.lake.tables import Table
 
@@ -183,6 +184,69 @@ class DeltaFolder:
         with _translated(self.table.name):
             self.handle().restore(version)
         return self._committed()
+
+    def compact(self, partitions: Sequence[str | None]) -> None:
+        """Merge the small files of each partition; rows and their order stay."""
+        for day in partitions:
+            only = [(str(self.table.partition), "=", day)] if day else None
+            with _translated(self.table.name):
+                self.handle().optimize.compact(
+                    partition_filters=only, writer_properties=_writer_properties(self.table)
+                )
+            self._committed()
+
+    def tidy(self) -> None:
+        """Write a checkpoint and delete log entries past their retention."""
+        with _translated(self.table.name):
+            self.handle().create_checkpoint()
+            self.handle().cleanup_metadata()
+
+    def vacuum(self, keep: list[int] | None) -> int:
+        """Delete files that no version of the last day, nor one of `keep`, needs."""
+        with _translated(self.table.name):
+            deleted = self.handle().vacuum(dry_run=False, full=True, keep_versions=keep)
+        return len(deleted)
+
+    def added(self) -> list[tuple[str, int, int]]:
+        """Return (path, bytes, rows) of each file of the handle's version, as logged."""
+        with _translated(self.table.name):
+            found = pa.table(self.handle().get_add_actions(flatten=True))
+        columns = [found[name].to_pylist() for name in ("path", "size_bytes", "num_records")]
+        return list(zip(*columns, strict=True))
+
+    def sizes(self) -> list[tuple[str | None, int]]:
+        """Return (day or None, bytes) of each file of the handle's version."""
+        column = self.table.partition
+        with _translated(self.table.name):
+            found = pa.table(self.handle().get_add_actions(flatten=True))
+        days = found[f"partition.{column}"].to_pylist() if column else [None] * found.num_rows
+        sizes = found["size_bytes"].to_pylist()
+        return [(str(day) if day else None, size) for day, size in zip(days, sizes, strict=True)]
+
+    def delete_days(self, before: date) -> int:
+        """Drop the partitions before a day, append-only or not; return how many files left."""
+        predicate = f"{self.table.partition} < '{before.isoformat()}'"
+        if self.table.is_raw:
+            self._set_append_only("false")
+        try:
+            return self.delete_rows(predicate)
+        finally:
+            if self.table.is_raw:
+                self._set_append_only("true")
+
+    def delete_rows(self, predicate: str) -> int:
+        """Delete the rows that a predicate names; return how many files left the table."""
+        with _translated(self.table.name):
+            before = self.handle().version()
+            metrics = self.handle().delete(predicate)
+        if self.version() != before:
+            self._committed()
+        return int(metrics.get("num_removed_files") or 0)
+
+    def _set_append_only(self, value: str) -> None:
+        with _translated(self.table.name):
+            self.handle().alter.set_table_properties({"delta.appendOnly": value})
+        self.reopen()
 
     def ensure_checkpoint(self) -> None:
         """Write a checkpoint of the oldest version unless there is one; local tables only."""

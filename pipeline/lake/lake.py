@@ -16,6 +16,8 @@ from pipeline.lake.append import Appender
 from pipeline.lake.connect import write_script
 from pipeline.lake.delta import Conflict, DeltaFolder, storage_options
 from pipeline.lake.fsync import sync_file
+from pipeline.lake.integrity import Verified, verify
+from pipeline.lake.maintain import Compacted, compact, expire, vacuum
 from pipeline.lake.marks import mark_events, pending_marks
 from pipeline.lake.publication import BuildSession, start_build
 from pipeline.lake.rewrite import conform
@@ -25,6 +27,7 @@ from pipeline.lake.views import define_views, new_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from datetime import date
 
     import duckdb
     import pyarrow as pa
@@ -122,6 +125,22 @@ class Lake:
     def connect_script(self) -> Path:
         """Write and return the init script for other DuckDB clients (`duckdb -init`)."""
         return write_script(self.uri, self.folders(), MARKER)
+
+    def compact(self) -> list[Compacted]:
+        """Merge small files and tidy the logs; readers and the ingest may go on."""
+        return compact(self.uri, self.folders())
+
+    def vacuum(self) -> int:
+        """Delete files that no version of the last day needs; return their number."""
+        return vacuum(self.folders())
+
+    def expire(self, before: date) -> int:
+        """Forget events of days before `before`; return how many files left the tables."""
+        return expire(self.uri, self.folders(), before)
+
+    def verify(self) -> Verified:
+        """Compare files, row counts and offsets with what the logs say; changes nothing."""
+        return verify(self.folders())
 
     def folders(self) -> dict[str, DeltaFolder]:
         """Return every table with a handle of its own."""

@@ -19,7 +19,7 @@ from pipeline.lake.delta import Conflict
 from pipeline.lake.lock import Lock, acquire
 from pipeline.lake.marks import files_since, pending_marks
 from pipeline.lake.rewrite import Change, write_change
-from pipeline.lake.snapshot import Offsets, Snapshot, take_snapshot
+from pipeline.lake.snapshot import Offsets, Publication, Snapshot, take_snapshot
 from pipeline.lake.tables import EVENT_TABLES, FAMILY_OF, published_tables, tables
 from pipeline.lake.views import define_events, once, scan
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.lake.delta import DeltaFolder
 
-_BUILD = "build"
+BUILD = "build"
 
 
 @dataclass
@@ -64,7 +64,7 @@ class BuildSession:
         try:
             for name, change in changes.items():
                 versions[name] = write_change(self._folders[name], change)
-            number = self._announce(versions, as_of)
+            number = announce(self._folders["publications"], self._covering(as_of), versions)
         except Conflict as error:
             raise FencedError(
                 f"{error}: another build wrote at the same time; this one is thrown away"
@@ -83,21 +83,11 @@ class BuildSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _announce(self, versions: dict[str, int], as_of: datetime) -> int:
-        number = self._snapshot.publication.number + 1
+    def _covering(self, as_of: datetime) -> Publication:
+        """Return the publication that this build makes, but for its number and versions."""
         covered = {name: self._snapshot.files[name].version for name in EVENT_TABLES}
-        row = {
-            "publication_id": number,
-            "published_at": datetime.now(UTC),
-            "as_of": as_of,
-            "covered": json.dumps(covered),
-            "versions": json.dumps(versions),
-            "offsets": json.dumps(self._offsets()),
-        }
-        rows = pa.Table.from_pylist([row], schema=tables()["publications"].schema)
-        # Through the handle from before the build: a second builder's row is refused.
-        self._folders["publications"].append(rows, transactions={_BUILD: number})
-        return number
+        last = self._snapshot.publication
+        return Publication(last.number, covered, last.versions, self._offsets(), as_of)
 
     def _offsets(self) -> Offsets:
         merged = {name: dict(last) for name, last in self._snapshot.publication.offsets.items()}
@@ -110,16 +100,38 @@ class BuildSession:
         return merged
 
 
+def announce(folder: DeltaFolder, made: Publication, versions: Mapping[str, int]) -> int:
+    """Put a publication in force behind the one numbered `made.number`; return its number.
+
+    Through the handle from before the work: a second builder's row is refused.
+
+    Raises:
+        Conflict: another build has published meanwhile.
+    """
+    number = made.number + 1
+    row = {
+        "publication_id": number,
+        "published_at": datetime.now(UTC),
+        "as_of": made.as_of,
+        "covered": json.dumps(made.covered),
+        "versions": json.dumps(versions),
+        "offsets": json.dumps(made.offsets),
+    }
+    rows = pa.Table.from_pylist([row], schema=tables()["publications"].schema)
+    folder.append(rows, transactions={BUILD: number})
+    return number
+
+
 def start_build(
     lake: str, folders: dict[str, DeltaFolder], con: duckdb.DuckDBPyConnection
 ) -> BuildSession:
     """Take the lock, put the heads back to what is published, and define the views."""
-    lock = acquire(lake, _BUILD)
+    lock = acquire(lake, BUILD)
     try:
         folders["publications"].reopen()
         snapshot = take_snapshot(folders)
         for name in published_tables():
-            _put_back(folders[name], snapshot.publication.versions.get(name, 0))
+            put_back(folders[name], snapshot.publication.versions.get(name, 0))
         define_events(con, snapshot, pending_marks(folders, snapshot))
         _define_previous(con, snapshot)
         fresh = {name: _define_fresh(con, snapshot, folders[name]) for name in EVENT_TABLES}
@@ -130,7 +142,8 @@ def start_build(
     return BuildSession(con, covered or None, fresh, folders, snapshot, lock)
 
 
-def _put_back(folder: DeltaFolder, version: int) -> None:
+def put_back(folder: DeltaFolder, version: int) -> None:
+    """Make the published rows current again where a crashed build left others."""
     folder.reopen()
     if folder.version() != version and folder.at(version).paths != folder.at().paths:
         folder.restore(version)

@@ -119,6 +119,7 @@ def once(table_name: str, marks: set[str], source: str | None = None) -> str:
             f" WHERE family = {family} AND mark = 'duplicate') AS m"
             " ON e.event_date = m.event_date AND e.kafka_topic = m.kafka_topic"
             " AND e.kafka_partition = m.kafka_partition AND e.kafka_offset = m.kafka_offset"
+            " AND e.event_uid = m.event_uid"
         )
     return query
 

@@ -24,10 +24,15 @@ copies AS (
             PARTITION BY a.event_uid
             ORDER BY a.ingest_time, a.kafka_topic, a.kafka_partition, a.kafka_offset
         ) AS place
-    FROM around AS a
+    FROM (
+        -- A copy within the same record shares its place: it cannot be told apart.
+        SELECT DISTINCT
+            event_uid, event_date, ingest_time, kafka_topic, kafka_partition, kafka_offset
+        FROM around
+        WHERE event_time BETWEEN $from_time AND $to_time
+    ) AS a
     WHERE
-        a.event_time BETWEEN $from_time AND $to_time
-        AND hash(a.event_uid) IN (SELECT s.h FROM suspects AS s)
+        hash(a.event_uid) IN (SELECT s.h FROM suspects AS s)
 )
 
 SELECT
@@ -49,4 +54,5 @@ WHERE
             AND k.kafka_topic = c.kafka_topic
             AND k.kafka_partition = c.kafka_partition
             AND k.kafka_offset = c.kafka_offset
+            AND k.event_uid = c.event_uid
     )
