@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from pipeline.lake import BuildSession, Lake
+    from pipeline.lake import Lake
     from pipeline.registry import Registry
 
 # Table written, its SELECT, and the column of the keys that go when only a part is built.
@@ -53,7 +53,9 @@ class BuildReport:
         return asdict(self)
 
 
-def build_chains(lake: Lake, registry: Registry, now: datetime, *, full: bool = False) -> BuildReport:
+def build_chains(
+    lake: Lake, registry: Registry, now: datetime, *, full: bool = False
+) -> BuildReport:
     """Bring the derived tables up to date with the events; publish them together.
 
     Equal events give equal tables, in whatever order and in however many builds
@@ -106,7 +108,7 @@ def _scope_size(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 def _rows(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
     text = sql(name)
     bound = {key: value for key, value in values.items() if f"${key}" in text}
-    return con.execute(text, bound or None).to_arrow_table()
+    return con.sql(text, params=bound or None).to_arrow_table()
 
 
 def _collect(

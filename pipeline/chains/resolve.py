@@ -41,11 +41,7 @@ def _join_aliases(con: duckdb.DuckDBPyConnection) -> None:
 
 def _walk(con: duckdb.DuckDBPyConnection) -> None:
     """Walk down from every top; cut cycles where they are weakest and walk those too."""
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE walk_roots AS SELECT credential_key FROM cred"
-        " WHERE credential_key NOT IN (SELECT child_key FROM links)"
-    )
-    run(con, ("51_walk", "52_unreached"))
+    run(con, ("46_walk_roots", "51_walk", "52_unreached"))
     left = con.execute("SELECT count(*) FROM jump").fetchone()
     left_count = left[0] if left else 0
     for _ in range(math.ceil(math.log2(left_count + 1))):
@@ -59,6 +55,6 @@ def _walk(con: duckdb.DuckDBPyConnection) -> None:
     # The cut hop stays visible among the candidates; here it must not close the circle again.
     con.execute("DELETE FROM hop WHERE child_key IN (SELECT child_key FROM cycle_cuts)")
     con.execute("DELETE FROM links WHERE child_key IN (SELECT child_key FROM cycle_cuts)")
-    con.execute("CREATE OR REPLACE TEMP TABLE walk_roots AS SELECT child_key AS credential_key FROM cycle_cuts")
+    run(con, ("55_cut_roots",))
     con.execute(sql("51_walk"))
     con.execute("INSERT INTO walk FROM reached")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.chains.steps import run
+from pipeline.chains.steps import run, sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,12 +64,11 @@ def _why_full(session: BuildSession, policy_version: str, *, full: bool) -> str:
 
 
 def _define_fresh(session: BuildSession) -> None:
-    tokens, calls = session.fresh["token_events"], session.fresh["tool_calls"]
-    session.con.execute(
-        "CREATE OR REPLACE TEMP TABLE fresh_uids AS"
-        f" SELECT event_uid, 't' AS family FROM {tokens}"
-        f" UNION SELECT event_uid, 'c' FROM {calls}"
-    )
+    """Give the new rows a fixed name, so that the statements need not be put together."""
+    for table in ("token_events", "tool_calls"):
+        rows = session.con.table(session.fresh[table])
+        session.con.register(f"fresh_{table}", rows.select("event_uid").to_arrow_table())
+    run(session.con, ("scope_01_fresh",))
 
 
 def _waiting(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -78,15 +77,8 @@ def _waiting(con: duckdb.DuckDBPyConnection) -> list[str]:
     A pending end waits for the watermark.  The others depend on which issuers
     reach us and since when; where that moved, they are looked at again.
     """
-    moved = con.execute(
-        "SELECT count(*) FROM (SELECT tenant_id, source, first_event_time, has_token_events FROM watermarks_now"
-        " EXCEPT SELECT tenant_id, source, first_event_time, has_token_events FROM prev_watermarks) AS changed"
-    ).fetchone()
-    reach = con.execute(
-        "SELECT count(*) FROM (SELECT tenant_id, issuer, kind FROM issuer_reach"
-        " EXCEPT SELECT tenant_id, issuer, kind FROM prev_credentials WHERE seen_issued) AS appeared"
-    ).fetchone()
-    if (moved and moved[0]) or (reach and reach[0]):
+    moved = con.execute(sql("scope_02_moved")).fetchone()
+    if moved and moved[0]:
         return ["pending", "broken", "retention_truncated", "unknown_root"]
     return ["pending"]
 

@@ -82,10 +82,17 @@ def run(con: duckdb.DuckDBPyConnection, names: tuple[str, ...], **values: Any) -
 def define_macros(con: duckdb.DuckDBPyConnection) -> None:
     """Create the macros that the statements share; those that others use come first."""
     folder = files(__package__) / "sql"
-    names = sorted(p.name.removesuffix(".sql") for p in folder.iterdir() if p.name.startswith("01_"))
+    names = sorted(
+        p.name.removesuffix(".sql") for p in folder.iterdir() if p.name.startswith("01_")
+    )
     first = (
-        "01_macros", "01_macro_evidence_class_rank", "01_macro_evidence_class",
-        "01_macro_covers", "01_macro_authority", "01_macro_intersect", "01_macro_extend_path",
+        "01_macros",
+        "01_macro_evidence_class_rank",
+        "01_macro_evidence_class",
+        "01_macro_covers",
+        "01_macro_authority",
+        "01_macro_intersect",
+        "01_macro_extend_path",
         "01_macro_was_valid",
     )
     run(con, (*first, *(name for name in names if name not in first)))

@@ -1,7 +1,8 @@
 -- Token events in scope, with the key of their credential and how far they are believed.
 CREATE OR REPLACE TEMP TABLE tok AS
 SELECT
-    event.*,
+    event.* EXCLUDE (ext, event_id, adapter, single_use_id, kafka_topic, kafka_partition, kafka_offset, ingest_time, parent_span_id),
+    event.parent_span_id,
     CASE WHEN credential_id IS NOT NULL
         THEN id_key(tenant_id, credential_issuer, credential_kind, credential_id) END AS own_id_key,
     op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate', 'rotate') AND outcome = 'success'

@@ -6,7 +6,7 @@ SELECT
     any_value(id) AS id,
     bool_or(is_issue) AS seen_issued,
     min(event_time) AS first_seen, max(event_time) AS last_seen,
-    arg_min(source, (event_time, source)) AS first_source,
-    arg_max(observer, (evidence_rank, observer)) AS best_observer
+    min(source) AS first_source,
+    min(observer) AS best_observer
 FROM mentions
 GROUP BY id_key

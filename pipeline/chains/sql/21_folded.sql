@@ -1,6 +1,15 @@
 -- One row per credential that has token events of its own: each column from the best event
--- that tells it.
+-- that tells it.  A credential with nothing but its issuance is that event; the others are
+-- weighed.
 CREATE OR REPLACE TEMP TABLE folded AS
+WITH ranked AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY credential_key
+        ORDER BY is_issue DESC, evidence_rank DESC, event_time, event_uid
+    ) AS preference
+    FROM own_events
+    WHERE NOT is_only
+)
 SELECT
     credential_key,
     arg_min(subject_id, preference) FILTER (subject_id IS NOT NULL AND op NOT IN ('revoke')) AS subject_id,
@@ -66,5 +75,60 @@ SELECT
     count(*) FILTER (op IN ('use', 'introspect')) AS event_uses,
     min(event_time) FILTER (op IN ('use', 'introspect')) AS first_event_use,
     max(event_time) FILTER (op IN ('use', 'introspect')) AS last_event_use
-FROM own_events
+FROM ranked
 GROUP BY credential_key
+UNION ALL BY NAME
+SELECT
+    credential_key,
+    subject_id,
+    CASE WHEN subject_id IS NOT NULL THEN subject_issuer END AS subject_issuer,
+    subject_kind,
+    subject_identity,
+    actor_id,
+    CASE WHEN actor_id IS NOT NULL THEN actor_issuer END AS actor_issuer,
+    actor_convention,
+    client_id,
+    CASE WHEN len(act_chain) > 0 THEN act_chain END AS act_chain,
+    act_truncated,
+    act_malformed_reason,
+    may_act,
+    token_type,
+    grant_type,
+    CASE WHEN scope_known THEN granted_scopes END AS scopes,
+    requested_scopes,
+    scope_dialect,
+    audience,
+    coalesce(issued_at, event_time) AS issued_at,
+    not_before,
+    expires_at,
+    never_expires,
+    auth_time,
+    cnf_thumbprint,
+    family_id,
+    consent_id,
+    max_depth,
+    trust_domain,
+    environment,
+    business_unit,
+    from_trust_domain,
+    to_trust_domain,
+    delegation_record_id,
+    instruction_source,
+    op AS issue_op,
+    txn_id,
+    trace_id,
+    span_id,
+    session_id,
+    task_id,
+    true AS seen_issued,
+    event_time AS made_at,
+    observer,
+    source,
+    evidence_class,
+    []::VARCHAR[] AS conflicts,
+    [event_uid] AS event_uids,
+    0 AS event_uses,
+    NULL::TIMESTAMPTZ AS first_event_use,
+    NULL::TIMESTAMPTZ AS last_event_use
+FROM own_events
+WHERE is_only

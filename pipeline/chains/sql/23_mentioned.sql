@@ -10,7 +10,7 @@ SELECT
         FILTER (id_key <> credential_key) AS aliases,
     max(reasons) AS alias_conflicts,
     min(first_seen) AS first_seen, max(last_seen) AS last_seen,
-    arg_min(first_source, first_seen) AS first_source,
+    min(first_source) AS first_source,
     min(best_observer) AS best_observer
 FROM credential_ids
 GROUP BY credential_key

@@ -1,0 +1,1 @@
+"""What people look at: chains as text, DataFrames and graphs."""
