@@ -9,6 +9,7 @@ displays and never read.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -75,7 +76,10 @@ class Source(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> list[Slice]:
-        """Return what has come, in the order of offsets within each partition."""
+        """Return what has come, in the order of offsets within each partition.
+
+        Of a partition that went or came during the call, nothing from before is in it.
+        """
         ...
 
     def finished(self) -> bool:
@@ -131,6 +135,7 @@ class KafkaSource:
     def __post_init__(self) -> None:
         self._consumer: Any = Consumer(self._settings(), logger=_quiet())
         self._progress: dict[TopicPartition, _Progress] = {}
+        self._moved: set[TopicPartition] = set()
         self._paused = False
         self._heard = time.monotonic()
         self._complained = -SILENCE_S
@@ -210,6 +215,7 @@ class KafkaSource:
         starts = listener.assigned(places)
         for place in places:
             self._progress[place] = _Progress(starts[place])
+        self._moved.update(places)
         return [Assignment(*place, starts[place] or OFFSET_BEGINNING) for place in places]
 
     def _on_assign(self, consumer: Any, assignments: list[Assignment]) -> None:
@@ -230,10 +236,12 @@ class KafkaSource:
     def _release(self, consumer: Any, assignments: list[Assignment]) -> None:
         for place in _places(assignments):
             self._progress.pop(place, None)
+            self._moved.add(place)
         consumer.incremental_unassign(assignments)
 
     def poll(self, timeout_s: float) -> list[Slice]:
         """Return one slice per partition that had something."""
+        self._moved.clear()
         messages: list[Any] = self._consumer.consume(self.max_records, timeout_s)
         if messages:
             self._heard = time.monotonic()
@@ -246,7 +254,19 @@ class KafkaSource:
                 groups[message.topic(), message.partition()].append(message)
             else:
                 self._take_error(TopicPartition(message.topic(), message.partition()), error)
+        for place in self._moved.intersection(groups):
+            del groups[place]
+            self._rewind(place)
         return [self._slice(TopicPartition(*key), group) for key, group in groups.items()]
+
+    def _rewind(self, place: TopicPartition) -> None:
+        """Read a partition from its start: what came may be of the assignment before."""
+        progress = self._progress.get(place)
+        if progress is None:
+            return
+        # Refused while the new assignment has fetched nothing: then it starts there anyway.
+        with contextlib.suppress(KafkaException):
+            self._consumer.seek(Assignment(*place, progress.position or OFFSET_BEGINNING))
 
     def _slice(self, place: TopicPartition, messages: list[Any]) -> Slice:
         offsets = [message.offset() for message in messages]

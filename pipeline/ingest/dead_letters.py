@@ -56,7 +56,7 @@ def _row(records: Slice, refusal: Refusal, tenant_id: str) -> dict[str, object]:
         "adapter": records.adapter,
         "stage": refusal.stage,
         "reason": one_line(redact_text(refusal.reason))[:MAX_REASON],
-        "raw": None if raw is None else mask_raw(raw)[:MAX_RAW_BYTES],
+        "raw": None if raw is None else mask_raw(raw[:MAX_RAW_BYTES]),
         "raw_bytes": 0 if value is None else len(value),
     }
 

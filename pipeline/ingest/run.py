@@ -263,7 +263,9 @@ class Loop:
         found = self._sink.offsets(ANCHOR, list(places)) if places else {}
         self._stored.update(found)
         starts = {place: last + 1 for place, last in found.items()}
-        self._starts.update(starts)
+        for place, start in starts.items():
+            # The first start counts: a rebalance may leave older records in flight.
+            self._starts.setdefault(place, start)
         self._next.update(starts)
         return starts
 

@@ -6,9 +6,8 @@ import warnings
 
 from pipeline.errors import SourceError
 
-with warnings.catch_warnings():
-    # The client's own dependencies deprecate one another on import.
-    warnings.simplefilter("ignore")
+with warnings.catch_warnings(record=True):
+    # The client's own dependencies deprecate one another on import, loudly.
     import httpx
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.error import SchemaRegistryError
