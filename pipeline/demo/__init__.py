@@ -1,0 +1,1 @@
+"""The demo: a small company's events with planted attacks, through an embedded broker."""
