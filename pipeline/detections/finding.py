@@ -65,11 +65,15 @@ class Suppression:
 
 @dataclass(frozen=True)
 class Changes:
-    """What to write: rows of `findings` and of `finding_history`; `found` is what is true now."""
+    """What to write: rows of `findings` and of `finding_history`; `found` is what is true now.
+
+    `merged` counts rows that shared the identity of another row.
+    """
 
     found: pa.Table
     findings: pa.Table
     history: pa.Table
+    merged: int
 
 
 def finding_id(rule: Rule, tenant_id: str, identity: Mapping[str, Any]) -> str:
@@ -101,7 +105,8 @@ def work_out(
     """
     known = identify(look.rule, rows)
     con.register("returned", known.select(["finding_id"]).cast(_RETURNED))
-    con.register("rule_rows", _inside(known, look))
+    inside = _inside(known, look)
+    con.register("rule_rows", inside)
     con.register("stored", _stored(con, look.rule))
     rule = look.rule
     weights = {
@@ -124,6 +129,7 @@ def work_out(
             [_findings(compared.filter(compared["is_written"]), look), _ended(gone, look)]
         ),
         _history(compared.filter(pc.is_valid(compared["change"])), gone, look),
+        inside.num_rows - found.num_rows,
     )
 
 

@@ -45,6 +45,7 @@ class DetectReport:
     `findings` is what its rules say now, in the columns of `findings`; `changes`
     are the rows that it added to `finding_history`; `runs` its rows of the
     ledger.  `skipped` are rules whose window was done or is held by another run.
+    `merged` counts rows that shared the identity of another row: a rule's fault.
     """
 
     findings: pa.Table
@@ -52,6 +53,7 @@ class DetectReport:
     runs: pa.Table
     failed: list[RuleError] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    merged: int = 0
 
     def raise_failed(self) -> None:
         """Raise RuleErrors if a rule failed; the others have run and are written."""
@@ -96,6 +98,7 @@ def run_detections(
         changes=changes,
         runs=runs,
         failed=[outcome.error for outcome in outcomes if outcome.error],
+        merged=sum(outcome.changes.merged for outcome in outcomes if outcome.changes),
         skipped=sorted({r.id for r in rules} - {one.rule.id for one in claims}),
     )
 

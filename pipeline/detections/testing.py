@@ -1,0 +1,239 @@
+"""Run the stories of a rule through the real road: file, lake, chains, rule.
+
+Takes a rule's cases; leaves for each what was not as expected, in words.  One
+case is one small lake in a temporary folder.  Its events go in three times, as
+three tenants that never meet: in order, shuffled, and each event twice.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.chains import build_chains
+from pipeline.detections.ledger import Window
+from pipeline.detections.rule import Rule, nearest
+from pipeline.detections.run import run_detections
+from pipeline.errors import RuleError
+from pipeline.ingest.run import ingest_files
+from pipeline.lake import open_lake
+from pipeline.registry import load_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+VARIANTS = ("in order", "shuffled", "twice")
+_KEYS = ("name", "as_of", "expect", "registry")
+_HASH = re.compile(r"\b[0-9a-f]{32,64}\b")
+# Columns that must not depend on the order in which events came.
+_COMPARED = (
+    "title",
+    "entity",
+    "severity",
+    "confidence",
+    "status",
+    "first_seen",
+    "last_seen",
+    "chain_path",
+    "identity",
+    "summary",
+    "route_owner",
+)
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One story and what must be found in it."""
+
+    rule: Rule
+    path: Path
+    name: str
+    as_of: datetime
+    expect: Sequence[Mapping[str, Any]]
+    registry: Mapping[str, Any]
+    events: Sequence[Event]
+
+    @property
+    def is_firing(self) -> bool:
+        """Return whether something must be found; otherwise it is a benign twin."""
+        return bool(self.expect)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of one case; it passed if there are no problems."""
+
+    case: Case
+    problems: list[str]
+    findings: Mapping[str, list[dict[str, Any]]]
+
+
+def read_cases(rule: Rule) -> list[Case]:
+    """Return the stories of a rule.
+
+    Raises:
+        RuleError: a line is no JSON, or the first line is not what it must be.
+    """
+    return [read_case(rule, path) for path in rule.cases]
+
+
+def read_case(rule: Rule, path: Path) -> Case:
+    """Return one story.
+
+    Raises:
+        RuleError: a line is no JSON, or the first line is not what it must be.
+    """
+    file = rule.file(f"cases/{path.name}")
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise RuleError(file, number, f"not JSON: {error}") from error
+    head, *events = lines or [{}]
+    unknown = [key for key in head if key not in _KEYS]
+    if unknown or not isinstance(head.get("expect"), list) or not events:
+        hint = f'; unknown key "{unknown[0]}"{nearest(unknown[0], _KEYS)}' if unknown else ""
+        raise RuleError(file, 1, f"must be an object with a list expect, then events{hint}")
+    as_of = _time(head["as_of"]) if "as_of" in head else _newest(events) + timedelta(days=1)
+    name = head.get("name", path.stem)
+    return Case(rule, path, name, as_of, head["expect"], head.get("registry", {}), events)
+
+
+def run_case(case: Case) -> Outcome:
+    """Return what was not as expected, after all three orders of the events.
+
+    Raises:
+        RuleErrors: the rule failed.
+        RegistryErrors: the case's registry has a fault.
+    """
+    with tempfile.TemporaryDirectory(prefix="delegraph-case-") as temporary:
+        folder = Path(temporary)
+        registry = load_registry(_write_registry(folder, case))
+        story = folder / "story.jsonl"
+        story.write_text("\n".join(json.dumps(event) for event in _all_orders(case)) + "\n")
+        lake = open_lake(str(folder / "lake"), create=True)
+        taken = ingest_files([story], adapter="native", sink=lake, now=case.as_of)
+        lake.mark_events()
+        build_chains(lake, registry, case.as_of)
+        report = run_detections(lake, registry, rules=[case.rule], window=Window(), now=case.as_of)
+    report.raise_failed()
+    found = report.findings.to_pylist()
+    findings = {v: [f for f in found if _variant(f["tenant_id"]) == v] for v in VARIANTS}
+    problems = [f"{taken.dead_letters} event(s) break the contract"] if taken.dead_letters else []
+    if report.merged:
+        problems.append(f"{report.merged} row(s) share the identity of another row")
+    for variant, rows in findings.items():
+        problems += [f"{variant}: {text}" for text in _differences(case.expect, rows)]
+    return Outcome(case, problems + _order_matters(findings), findings)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _newest(events: Sequence[Event]) -> datetime:
+    times = [event["event_time"] for event in events]
+    return max(
+        datetime.fromtimestamp(t / 1e6, UTC) if isinstance(t, int) else _time(t) for t in times
+    )
+
+
+def _all_orders(case: Case) -> Iterator[Event]:
+    shuffled = list(case.events)
+    random.Random(case.name).shuffle(shuffled)
+    orders = (case.events, shuffled, [event for event in case.events for _ in range(2)])
+    for variant, events in zip(VARIANTS, orders, strict=True):
+        for event in events:
+            tenant = event.get("tenant_id", "default")
+            yield event | {"tenant_id": f"{tenant}|{variant}"}
+
+
+def _variant(tenant_id: str) -> str:
+    return tenant_id.rpartition("|")[2]
+
+
+def _write_registry(folder: Path, case: Case) -> Path | None:
+    if not case.registry:
+        return None
+    registry = folder / "registry"
+    registry.mkdir()
+    for name, content in case.registry.items():
+        # JSON is YAML.
+        (registry / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return registry
+
+
+def _differences(
+    expected: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what is missing and what is too much, one finding for one expectation."""
+    seen = [_flat(finding) for finding in found]
+    taken: dict[int, int] = {}
+    missing = [e for e in range(len(expected)) if not _assign(e, expected, seen, taken, set())]
+    return [
+        *(f"not found: {json.dumps(expected[e])}" for e in missing),
+        *(
+            f"not expected: {finding['entity']}: {finding['title']}, severity {finding['severity']}"
+            for at, finding in enumerate(found)
+            if at not in taken
+        ),
+    ]
+
+
+def _assign(
+    wanted: int,
+    expected: Sequence[Mapping[str, Any]],
+    seen: Sequence[Mapping[str, Any]],
+    taken: dict[int, int],
+    tried: set[int],
+) -> bool:
+    """Give an expectation a finding of its own, moving others if they have a choice."""
+    for at, finding in enumerate(seen):
+        if at in tried or not _fits(expected[wanted], finding):
+            continue
+        tried.add(at)
+        if at not in taken or _assign(taken[at], expected, seen, taken, tried):
+            taken[at] = wanted
+            return True
+    return False
+
+
+def _flat(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a finding with its identity and summary beside its columns, tenant as sent."""
+    more: dict[str, Any] = json.loads(finding["summary"]) | json.loads(finding["identity"])
+    return more | dict(finding) | {"tenant_id": str(finding["tenant_id"]).rpartition("|")[0]}
+
+
+def _fits(expected: Mapping[str, Any], finding: Mapping[str, Any]) -> bool:
+    return all(_same(value, finding.get(name)) for name, value in expected.items())
+
+
+def _same(expected: Any, found: Any) -> bool:
+    if isinstance(found, datetime) and isinstance(expected, str):
+        return _time(expected) == found
+    return bool(expected == found)
+
+
+def _order_matters(findings: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Return a problem for each order of the same events that gave other findings."""
+    shapes = {variant: sorted(map(_shape, rows)) for variant, rows in findings.items()}
+    return [
+        f"{variant}: not the same findings as {VARIANTS[0]}"
+        for variant in VARIANTS[1:]
+        if shapes[variant] != shapes[VARIANTS[0]]
+    ]
+
+
+def _shape(finding: Mapping[str, Any]) -> str:
+    text = json.dumps({name: finding[name] for name in _COMPARED}, default=str)
+    # Keys are hashes over the tenant, and the tenants differ.
+    return _HASH.sub("#", text) + f" {len(finding['event_uids'])} events"
