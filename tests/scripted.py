@@ -127,6 +127,10 @@ class Scripted:
             self._listener.revoked(places)
         self._position = dict(self._listener.assigned(places))
 
+    def left(self) -> list[Sent | Mark]:
+        """Return what has not been played, for the next life."""
+        return list(self._script)
+
     def finished(self) -> bool:
         done = all(len(self.log.records[p]) <= at for p, at in self._position.items())
         return self._ended and done
