@@ -22,3 +22,9 @@ def now() -> datetime:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return open_lake(str(tmp_path / "lake"), create=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write derived documents and golden files anew"
+    )

@@ -1,0 +1,99 @@
+"""The README's tables are derived; `pytest tests/docs --update-golden` writes them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline.events.schema import FAMILIES, PIPELINE_COLUMNS, TABLES, avro_schema
+from pipeline.lake.tables import tables
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+
+
+def _avro_type(declared):
+    if isinstance(declared, list):
+        return _avro_type(next(part for part in declared if part != "null"))
+    if isinstance(declared, str):
+        return declared
+    match declared["type"]:
+        case "enum":
+            return ", ".join(declared["symbols"])
+        case "array":
+            return f"list of {_avro_type(declared['items'])}"
+        case "map":
+            return "map of strings"
+        case "record":
+            return "{" + ", ".join(field["name"] for field in declared["fields"]) + "}"
+    return "timestamp" if "logicalType" in declared else declared["type"]
+
+
+def _columns():
+    lines = []
+    shared = {f["name"] for f in avro_schema("tool_call")["fields"]}
+    for family in FAMILIES:
+        shared &= {f["name"] for f in avro_schema(family)["fields"]}
+    for title, family, chosen in [
+        ("Every family", "tool_call", lambda name: name in shared),
+        *((TABLES[family], family, lambda name: name not in shared) for family in FAMILIES),
+    ]:
+        lines += [f"### {title}", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        for field in avro_schema(family)["fields"]:
+            if chosen(field["name"]):
+                need = "" if "default" in field else " (required)"
+                lines.append(
+                    f"| `{field['name']}`{need} | {_avro_type(field['type'])} | {field['doc']} |"
+                )
+        if title == "Every family":
+            lines += [
+                f"| `{name}` (added) | {kind} | {doc} |" for name, kind, doc in PIPELINE_COLUMNS
+            ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _tables():
+    rows = ["| view | one row is |", "| --- | --- |"]
+    for family in FAMILIES:
+        rows.append(f"| `{TABLES[family]}` | {avro_schema(family)['doc']} |")
+    rows.append("| `dead_letters` | One record that could not be taken. |")
+    for path in sorted((ROOT / "pipeline/lake/tables").glob("*.toml")):
+        declared = tomllib.loads(path.read_text())
+        if path.stem != "event_marks":
+            rows.append(f"| `{path.stem}` | {declared['doc']} |")
+    return "\n".join(rows)
+
+
+def _rules():
+    rows = []
+    for path in (ROOT / "pipeline/detections/rules").glob("*/rule.toml"):
+        rule = tomllib.loads(path.read_text())
+        rows.append((rule["code"], path.parent.name, rule["title"]))
+    return "\n".join(f"| {code} | `{name}` | {title} |" for code, name, title in sorted(rows))
+
+
+def _with(text, mark, body):
+    pattern = re.compile(rf"<!-- {mark} -->\n.*?<!-- /{mark} -->", re.DOTALL)
+    assert pattern.search(text), mark
+    return pattern.sub(lambda _: f"<!-- {mark} -->\n{body}\n<!-- /{mark} -->", text)
+
+
+@pytest.mark.parametrize("mark", ["columns", "tables", "rules"])
+def test_derived_table_of_the_readme_is_up_to_date(mark, request):
+    text = README.read_text()
+
+    fresh = _with(text, mark, {"columns": _columns, "tables": _tables, "rules": _rules}[mark]())
+
+    if request.config.getoption("--update-golden"):
+        README.write_text(fresh)
+    assert fresh == text or request.config.getoption("--update-golden")
+
+
+def test_every_declared_table_is_a_view_or_internal():
+    declared = {path.stem for path in (ROOT / "pipeline/lake/tables").glob("*.toml")}
+
+    assert declared - {"calls"} <= set(tables())
