@@ -40,7 +40,7 @@ def run_statement(
         message = f'"${name}" is not declared in rule.toml{nearest(name, values)}'
         raise RuleError(file, line, message) from None
     except duckdb.Error as error:
-        raise explain(con, file, error) from error
+        raise explain(con, file, _with_line(con, statement.query, bound) or error) from error
 
 
 def single_select(con: duckdb.DuckDBPyConnection, file: str, sql: str) -> Any:
@@ -69,12 +69,23 @@ def explain(con: duckdb.DuckDBPyConnection, file: str, error: duckdb.Error) -> R
     table = re.search(r"Table with name (\S+) does not exist", message)
     column = re.search(r'column "?(?:named )?"?(\w+)"? not found|a column named "(\w+)"', message)
     if table:
-        message = f'table "{table[1]}" is not in needs.tables of rule.toml, or does not exist'
+        message = f'table "{table[1]}" is not in needs.tables'
         message += nearest(table[1], _tables(con))
     elif column:
         name = column[1] or column[2]
         message = f'column "{name}" does not exist{nearest(name, _columns(con))}'
     return RuleError(file, int(line[1]) if line else 1, message)
+
+
+def _with_line(
+    con: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str, Any]
+) -> duckdb.Error | None:
+    """Return the same complaint with its line, where it does not take rows to see it."""
+    try:
+        con.execute(f"EXPLAIN {query}", dict(bound))
+    except duckdb.Error as error:
+        return error
+    return None
 
 
 def _tables(con: duckdb.DuckDBPyConnection) -> Iterable[str]:

@@ -127,7 +127,7 @@ def _column_faults(rule: Rule, columns: pa.Schema) -> list[RuleError]:
     file, names = rule.file("rule.sql"), columns.names
     needed = [*REQUIRED_COLUMNS, *rule.identity]
     errors = [
-        RuleError(file, 1, f'the column "{name}" is missing{nearest(name, names)}')
+        RuleError(file, 1, f'the column "{name}" is missing')
         for name in dict.fromkeys(needed)
         if name not in names
     ]

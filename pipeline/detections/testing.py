@@ -122,7 +122,6 @@ def run_case(case: Case) -> Outcome:
         story.write_text("\n".join(json.dumps(event) for event in _all_orders(case)) + "\n")
         lake = open_lake(str(folder / "lake"), create=True)
         taken = ingest_files([story], adapter="native", sink=lake, now=case.as_of)
-        lake.mark_events()
         build_chains(lake, registry, case.as_of)
         report = run_detections(lake, registry, rules=[case.rule], window=Window(), now=case.as_of)
     report.raise_failed()
