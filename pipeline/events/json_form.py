@@ -49,17 +49,21 @@ def read_objects(numbered: Iterable[tuple[int, bytes]]) -> tuple[Objects, list[F
 
 def _may_repeat_a_key(text: bytes, record: dict[str, Any]) -> bool:
     """Return whether there are more keys in the text than in the object; quick, sometimes wrong."""
-    return text.count(b'":') != _count_keys(record) or bool(_KEY_BEFORE_BLANK.search(text))
+    try:
+        keys = _count_keys(record)
+    except RecursionError:
+        return True
+    return text.count(b'":') != keys or bool(_KEY_BEFORE_BLANK.search(text))
 
 
-def _count_keys(value: Any) -> int:
-    count, waiting = 0, [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            count += len(part)
-            part = part.values()
-        waiting += [inner for inner in part if isinstance(inner, dict | list)]
+def _count_keys(value: dict[str, Any] | list[Any]) -> int:
+    count = 0
+    parts: Iterable[Any] = value
+    if isinstance(value, dict):
+        count, parts = len(value), value.values()
+    for part in parts:
+        if type(part) is dict or type(part) is list:
+            count += _count_keys(part)
     return count
 
 
