@@ -12,7 +12,7 @@ endless AS (
         tenant_id, 'secret' AS held_as, secret_id AS held_key, secret_id AS held_id,
         CAST(NULL AS VARCHAR) AS credential_key, secret_kind AS kind,
         bound_identity_id AS holder, bound_identity_issuer AS holder_issuer,
-        last_accessed_by AS user_id, CAST(NULL AS VARCHAR) AS subject_kind,
+        CAST(NULL AS VARCHAR) AS subject_kind,
         scopes, environment, CAST(NULL AS VARCHAR) AS observer, created_at AS made_at, last_used_at,
         first_seen, last_seen, event_uids
     FROM secrets
@@ -25,7 +25,7 @@ endless AS (
         held.credential_key, held.kind,
         coalesce(held.actor_id, held.client_id, held.subject_id) AS holder,
         coalesce(held.actor_issuer, held.subject_issuer) AS holder_issuer,
-        CAST(NULL AS VARCHAR) AS user_id, held.subject_kind,
+        held.subject_kind,
         held.scopes, held.environment, held.observer, held.issued_at AS made_at, held.last_used_at,
         held.first_seen, held.last_seen, held.event_uids
     FROM credentials AS held
@@ -56,8 +56,8 @@ registered AS (
 callers AS (
     SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
     FROM endless
-    INNER JOIN tool_calls AS call
-        ON endless.tenant_id = call.tenant_id AND call.agent_id IN (endless.holder, endless.user_id)
+    INNER JOIN (SELECT DISTINCT tenant_id, agent_id FROM tool_calls) AS caller
+        ON endless.tenant_id = caller.tenant_id AND endless.holder = caller.agent_id
     UNION
     SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
     FROM endless

@@ -34,7 +34,7 @@ attempts AS (
         AND call.scope_coverage = 'not_covered'
         AND call.outcome <> 'denied'
         AND NOT (call.outcome <> 'success' AND coalesce(call.decision_effect, 'none') = 'deny')
-        AND chain.root_scope_known
+        AND chain.root_scope_known AND call.effective_scope_known
         -- Names of these dialects, and of an issuer with a hierarchy, cannot be compared as text.
         AND coalesce(root.scope_dialect, 'exact') NOT IN ('aws', 'policy')
         AND NOT coalesce(issuer.has_hierarchy, false)

@@ -59,9 +59,9 @@ overdue AS (
 callers AS (
     SELECT DISTINCT overdue.tenant_id, overdue.secret_id
     FROM overdue
-    INNER JOIN tool_calls AS call
-        ON overdue.tenant_id = call.tenant_id
-        AND call.agent_id IN (overdue.bound_identity_id, overdue.last_accessed_by)
+    INNER JOIN (SELECT DISTINCT tenant_id, agent_id FROM tool_calls) AS caller
+        ON overdue.tenant_id = caller.tenant_id
+        AND caller.agent_id IN (overdue.bound_identity_id, overdue.last_accessed_by)
     WHERE epoch(overdue.watermark) - epoch(overdue.last_used_at) <= $recent_use_d * 86400
 )
 SELECT

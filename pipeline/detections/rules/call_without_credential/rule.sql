@@ -1,0 +1,110 @@
+-- A call that needs a credential cannot be tied to any.
+--
+-- One row per call; one per source where none of its calls names a credential, which is an
+-- adapter that does not log them and not a hundred attackers.  A denied call needed none.
+WITH unlinked AS (
+    SELECT
+        call.tenant_id, call.call_key, call.source, call.event_uid, call.event_time, call.agent_id,
+        call.tool_name, call.tool_server, call.tool_protocol, call.resource, call.outcome,
+        call.action_class, call.resource_sensitivity, call.environment, call.observer, call.adapter,
+        call.subject_id, call.trace_id, call.txn_id, call.session_id, call.link_method,
+        call.link_confidence
+    FROM calls AS call
+    INNER JOIN rule_watermarks AS until ON call.tenant_id = until.tenant_id
+    WHERE call.event_time < until.watermark
+        AND coalesce(call.link_confidence, 0) < $link_confidence_min
+        AND call.credential_id IS NULL
+        AND call.outcome <> 'denied'
+        AND (
+            call.tool_protocol IN ('mcp_http', 'a2a', 'http', 'cloud_api', 'k8s', 'db')
+            -- An unnamed protocol counts where the call shows that somebody had to be allowed.
+            OR (
+                coalesce(call.tool_protocol, 'unknown') = 'unknown'
+                AND (
+                    call.tool_server IS NOT NULL OR array_length(call.required_scopes) > 0
+                    OR coalesce(call.decision_effect, 'none') = 'allow'
+                )
+            )
+        )
+        -- Getting the first credential takes none, and a cloud's own service has no key of ours.
+        AND NOT list_contains($login_tools, call.tool_name)
+        AND NOT ends_with(call.agent_id, '.amazonaws.com')
+),
+habits AS (
+    SELECT call.tenant_id, call.source, count(*) AS calls, count(call.credential_id) AS with_credential_id
+    FROM tool_calls AS call
+    INNER JOIN (SELECT DISTINCT tenant_id, source FROM unlinked) AS concerned
+        ON call.tenant_id = concerned.tenant_id AND call.source = concerned.source
+    GROUP BY call.tenant_id, call.source
+),
+placed AS (
+    SELECT
+        unlinked.*, habits.calls,
+        CASE WHEN habits.with_credential_id = 0 AND habits.calls >= $coverage_calls_min
+            THEN 'source' ELSE 'call' END AS missing_at,
+        row_number() OVER (
+            PARTITION BY unlinked.tenant_id, unlinked.source ORDER BY unlinked.event_time, unlinked.event_uid
+        ) AS place
+    FROM unlinked
+    INNER JOIN habits
+        ON unlinked.tenant_id = habits.tenant_id AND unlinked.source = habits.source
+)
+SELECT
+    placed.tenant_id,
+    placed.missing_at,
+    placed.call_key AS missing_key,
+    placed.agent_id AS entity,
+    placed.agent_id || ' called ' || placed.tool_name || ' with no credential that we can see' AS title,
+    3 AS severity,
+    placed.action_class,
+    placed.resource_sensitivity,
+    placed.environment,
+    placed.observer,
+    placed.source,
+    placed.adapter,
+    placed.tool_name,
+    placed.tool_server,
+    placed.tool_protocol,
+    placed.resource,
+    placed.outcome,
+    placed.subject_id,
+    placed.link_method AS best_method,
+    placed.link_confidence AS best_confidence,
+    CAST(1 AS BIGINT) AS unlinked_calls,
+    CAST(NULL AS VARCHAR) AS coverage_note,
+    placed.event_time AS first_seen,
+    placed.event_time AS last_seen,
+    [placed.event_uid] AS event_uids
+FROM placed
+WHERE placed.missing_at = 'call'
+UNION ALL
+SELECT
+    placed.tenant_id,
+    'source' AS missing_at,
+    placed.source AS missing_key,
+    placed.source AS entity,
+    'The source ' || placed.source || ' never says which credential a call presented' AS title,
+    $coverage_severity AS severity,
+    CAST(NULL AS VARCHAR) AS action_class,
+    CAST(NULL AS INTEGER) AS resource_sensitivity,
+    CAST(NULL AS VARCHAR) AS environment,
+    min(placed.observer) AS observer,
+    placed.source,
+    min(placed.adapter) AS adapter,
+    CAST(NULL AS VARCHAR) AS tool_name,
+    CAST(NULL AS VARCHAR) AS tool_server,
+    CAST(NULL AS VARCHAR) AS tool_protocol,
+    CAST(NULL AS VARCHAR) AS resource,
+    CAST(NULL AS VARCHAR) AS outcome,
+    CAST(NULL AS VARCHAR) AS subject_id,
+    CAST(NULL AS VARCHAR) AS best_method,
+    max(placed.link_confidence) AS best_confidence,
+    count(*) AS unlinked_calls,
+    CAST(count(*) AS VARCHAR) || ' of ' || CAST(max(placed.calls) AS VARCHAR)
+        || ' calls of this source cannot be tied to a credential' AS coverage_note,
+    min(placed.event_time) AS first_seen,
+    max(placed.event_time) AS last_seen,
+    list_sort(list(placed.event_uid) FILTER (WHERE placed.place <= $evidence_max)) AS event_uids
+FROM placed
+WHERE placed.missing_at = 'source'
+GROUP BY placed.tenant_id, placed.source

@@ -1,0 +1,2 @@
+-- Credentials whose chain was followed to its end.
+SELECT count(*) AS examined FROM chains
