@@ -18,8 +18,10 @@ README = ROOT / "README.md"
 def _avro_type(declared):
     if isinstance(declared, list):
         return _avro_type(next(part for part in declared if part != "null"))
-    if isinstance(declared, str):
-        return declared
+    return declared if isinstance(declared, str) else _complex_type(declared)
+
+
+def _complex_type(declared):
     match declared["type"]:
         case "enum":
             return ", ".join(declared["symbols"])
@@ -33,7 +35,7 @@ def _avro_type(declared):
 
 
 def _columns():
-    lines = []
+    lines, _added = [], PIPELINE_COLUMNS
     shared = {f["name"] for f in avro_schema("tool_call")["fields"]}
     for family in FAMILIES:
         shared &= {f["name"] for f in avro_schema(family)["fields"]}
@@ -58,8 +60,7 @@ def _columns():
 
 def _tables():
     rows = ["| view | one row is |", "| --- | --- |"]
-    for family in FAMILIES:
-        rows.append(f"| `{TABLES[family]}` | {avro_schema(family)['doc']} |")
+    rows += [f"| `{TABLES[family]}` | {avro_schema(family)['doc']} |" for family in FAMILIES]
     rows.append("| `dead_letters` | One record that could not be taken. |")
     for path in sorted((ROOT / "pipeline/lake/tables").glob("*.toml")):
         declared = tomllib.loads(path.read_text())
