@@ -127,8 +127,6 @@ class KafkaSource:
     once: bool = False
     should_stop: Callable[[], bool] = lambda: False
     """Asked while waiting for a broker."""
-    properties: Mapping[str, Any] = field(default_factory=dict)
-    """librdkafka properties of a caller that knows better, such as a test."""
     max_records: int = 4_000
     notes: list[str] = field(default_factory=list)
 
@@ -158,7 +156,6 @@ class KafkaSource:
             "fetch.wait.max.ms": 100,
             "error_cb": self._on_error,
             **{name: secret.reveal() for name, secret in self.config.security.items()},
-            **self.properties,
         }
 
     def subscribe(self, listener: Listener) -> None:
