@@ -1,7 +1,7 @@
 """Run the stories of a rule through the real road: file, lake, chains, rule.
 
-Takes a rule's cases; leaves for each what was not as expected, in words.  One
-case is one small lake in a temporary folder.  Its events go in three times, as
+Takes a rule's cases; leaves for each what was not as expected, in words.  The
+events of a case go three times into a small lake in a temporary folder, as
 three tenants that never meet: in order, shuffled, and each event twice.
 """
 
@@ -22,11 +22,11 @@ from pipeline.detections.rule import Rule, nearest
 from pipeline.detections.run import run_detections
 from pipeline.errors import RuleError
 from pipeline.ingest.run import ingest_files
-from pipeline.lake import open_lake
+from pipeline.lake import Lake, open_lake
 from pipeline.registry import load_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 VARIANTS = ("in order", "shuffled", "twice")
 _KEYS = ("name", "as_of", "expect", "registry")
@@ -115,24 +115,65 @@ def run_case(case: Case) -> Outcome:
         RuleErrors: the rule failed.
         RegistryErrors: the case's registry has a fault.
     """
+    return run_cases([case])[0]
+
+
+def run_cases(cases: Sequence[Case]) -> list[Outcome]:
+    """Return the outcome of each case of one rule, as `run_case` does, in fewer lakes.
+
+    Cases with equal registry and time share a lake.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(json.dumps([str(case.as_of), case.registry]), []).append(case)
+    outcomes = {
+        id(outcome.case): outcome for group in groups.values() for outcome in _run_group(group)
+    }
+    return [outcomes[id(case)] for case in cases]
+
+
+def _run_group(group: Sequence[Case]) -> list[Outcome]:
+    rule, as_of = group[0].rule, group[0].as_of
     with tempfile.TemporaryDirectory(prefix="delegraph-case-") as temporary:
         folder = Path(temporary)
-        registry = load_registry(_write_registry(folder, case))
-        story = folder / "story.jsonl"
-        story.write_text("\n".join(json.dumps(event) for event in _all_orders(case)) + "\n")
+        registry = load_registry(_write_registry(folder, group[0]))
         lake = open_lake(str(folder / "lake"), create=True)
-        taken = ingest_files([story], adapter="native", sink=lake, now=case.as_of)
-        build_chains(lake, registry, case.as_of)
-        report = run_detections(lake, registry, rules=[case.rule], window=Window(), now=case.as_of)
-    report.raise_failed()
+        stories = [_write_story(folder, number, case) for number, case in enumerate(group)]
+        ingest_files(stories, adapter="native", sink=lake, now=as_of)
+        build_chains(lake, registry, as_of)
+        report = run_detections(lake, registry, rules=[rule], window=Window(), now=as_of)
+        report.raise_failed()
+        refused = _refused(lake)
     found = report.findings.to_pylist()
-    findings = {v: [f for f in found if _variant(f["tenant_id"]) == v] for v in VARIANTS}
-    problems = [f"{taken.dead_letters} event(s) break the contract"] if taken.dead_letters else []
-    if report.merged:
-        problems.append(f"{report.merged} row(s) share the identity of another row")
+    return [
+        _judge(
+            case,
+            [f | _tenancy(f["tenant_id"]) for f in found if _number(f["tenant_id"]) == number],
+            refused.get(number, 0),
+            report.merged,
+        )
+        for number, case in enumerate(group)
+    ]
+
+
+def _judge(case: Case, found: Sequence[Event], refused: int, merged: int) -> Outcome:
+    findings = {v: [f for f in found if f["variant"] == v] for v in VARIANTS}
+    problems = [f"{refused} event(s) break the contract"] if refused else []
+    if merged:
+        problems.append(f"{merged} row(s) share the identity of another row")
     for variant, rows in findings.items():
         problems += [f"{variant}: {text}" for text in _differences(case.expect, rows)]
     return Outcome(case, problems + _order_matters(findings), findings)
+
+
+def _refused(lake: Lake) -> dict[int, int]:
+    """Return how many events of each story the contract refused."""
+    query = """
+        SELECT regexp_extract(kafka_topic, 'story-(\\d+)', 1)::INTEGER, count(*)
+        FROM dead_letters GROUP BY ALL
+    """
+    with lake.connect(comments=False) as con:
+        return dict(con.execute(query).fetchall())
 
 
 def _time(text: str) -> datetime:
@@ -146,18 +187,28 @@ def _newest(events: Sequence[Event]) -> datetime:
     )
 
 
-def _all_orders(case: Case) -> Iterator[Event]:
+def _write_story(folder: Path, number: int, case: Case) -> Path:
+    """Write a case's events in all orders, each order as tenants of its own."""
     shuffled = list(case.events)
     random.Random(case.name).shuffle(shuffled)
     orders = (case.events, shuffled, [event for event in case.events for _ in range(2)])
-    for variant, events in zip(VARIANTS, orders, strict=True):
-        for event in events:
-            tenant = event.get("tenant_id", "default")
-            yield event | {"tenant_id": f"{tenant}|{variant}"}
+    story = folder / f"story-{number}.jsonl"
+    with story.open("w", encoding="utf-8") as lines:
+        for variant, events in zip(VARIANTS, orders, strict=True):
+            for event in events:
+                tenant = f"{event.get('tenant_id', 'default')}|{number}|{variant}"
+                lines.write(json.dumps(event | {"tenant_id": tenant}) + "\n")
+    return story
 
 
-def _variant(tenant_id: str) -> str:
-    return tenant_id.rpartition("|")[2]
+def _tenancy(tenant_id: str) -> Event:
+    """Return the tenant as the case sent it, and the order that it stands for."""
+    sent, _, variant = tenant_id.rsplit("|", 2)
+    return {"tenant_id": sent, "variant": variant}
+
+
+def _number(tenant_id: str) -> int:
+    return int(tenant_id.rsplit("|", 2)[1])
 
 
 def _write_registry(folder: Path, case: Case) -> Path | None:
@@ -207,9 +258,9 @@ def _assign(
 
 
 def _flat(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a finding with its identity and summary beside its columns, tenant as sent."""
+    """Return a finding with its identity and summary beside its columns."""
     more: dict[str, Any] = json.loads(finding["summary"]) | json.loads(finding["identity"])
-    return more | dict(finding) | {"tenant_id": str(finding["tenant_id"]).rpartition("|")[0]}
+    return more | dict(finding)
 
 
 def _fits(expected: Mapping[str, Any], finding: Mapping[str, Any]) -> bool:

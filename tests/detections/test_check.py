@@ -31,8 +31,10 @@ def test_a_good_rule_has_no_faults(tmp_path):
         (
             "FROM tool_calls",
             "FROM tool_cals",
-            'denied/rule.sql:8: table "tool_cals" is not in needs.tables;'
-            ' did you mean "tool_calls"?',
+            (
+                'denied/rule.sql:8: table "tool_cals" is not in needs.tables;'
+                ' did you mean "tool_calls"?'
+            ),
         ),
         (
             "FROM tool_calls",
