@@ -121,6 +121,8 @@ class DetectConfig:
 
     rules: tuple[str, ...] = field(default=(), metadata=_PATH)
     """Folders of own rules, besides those of the package."""
+    lookback_h: float = 0.0
+    """Hours of event time that `delegraph run` looks back at; 0 is the whole history."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ class AlertsConfig:
 class ScheduleConfig:
     """Seconds between two runs of a job in `delegraph run`."""
 
-    build_s: float = 10.0
-    detect_s: float = 10.0
+    build_s: float = 5.0
+    detect_s: float = 5.0
     alert_s: float = 2.0
     compact_s: float = 600.0
 

@@ -74,7 +74,7 @@ def send_alerts(
         attempts = _attempt_due(lake, sinks, clock)
     finally:
         sending.release()
-    with lake.connect() as con:
+    with lake.connect(comments=False) as con:
         left = con.execute(_sql("waiting")).fetchall()
     outcomes = [attempt.outcome for attempt in attempts]
     report = AlertReport(
@@ -96,7 +96,7 @@ def enqueue(
     """Put what the sinks do not know yet into the outbox; return how many rows are new."""
     if not sinks:
         return 0
-    with lake.connect() as con:
+    with lake.connect(comments=False) as con:
         told = _told(con)
         least = min(sink.min_severity for sink in sinks)
         findings = _rows(con.execute(_sql("candidates"), {"min_severity": least}))
@@ -137,7 +137,7 @@ def _told(con: duckdb.DuckDBPyConnection) -> defaultdict[tuple[str, str], list[T
 
 
 def _attempt_due(lake: Lake, sinks: Sequence[Sink], clock: Callable[[], datetime]) -> list[Attempt]:
-    with lake.connect() as con:
+    with lake.connect(comments=False) as con:
         due = [as_delivery(row) for row in _rows(con.execute(_sql("due"), {"now": clock()}))]
     attempts: list[Attempt] = []
     for sink in sinks:
@@ -161,19 +161,20 @@ def _attempt_sink(
             if outcome.gone or outcome.retry_after_s or failed_in_row >= GIVE_UP_AFTER:
                 failed_in_row = GIVE_UP_AFTER
                 break
-        record(lake, tried)
-        attempts += [attempt for _, attempt in tried]
+        made = [attempt for _, attempt in tried]
+        record(lake, [delivery for delivery, _ in tried], made)
+        attempts += made
         if failed_in_row >= GIVE_UP_AFTER:
             break
     return attempts
 
 
-def record(lake: Lake, tried: Sequence[tuple[Delivery, Attempt]]) -> None:
+def record(lake: Lake, deliveries: Sequence[Delivery], attempts: Sequence[Attempt]) -> None:
     """Store attempts and what has become of their deliveries."""
     # The log of attempts goes first: a crash between the two repeats a send that
     # receivers recognise, and hides none.
-    lake.append_rows("deliveries", _table("deliveries", [attempt for _, attempt in tried]))
-    lake.merge("outbox", _table("outbox", [delivery for delivery, _ in tried]))
+    lake.append_rows("deliveries", _table("deliveries", attempts))
+    lake.merge("outbox", _table("outbox", deliveries))
 
 
 def _table(name: str, records: Sequence[Delivery] | Sequence[Attempt]) -> pa.Table:

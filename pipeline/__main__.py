@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `delegraph`."""
+
+from pipeline.cli import main
+
+main()

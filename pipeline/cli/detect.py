@@ -1,0 +1,104 @@
+"""`delegraph detect`: run the rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import say
+from pipeline.cli.findings import short
+from pipeline.cli.options import (
+    MOMENT,
+    ManyValues,
+    as_of_option,
+    finish,
+    json_option,
+    the_lake,
+    the_registry,
+    with_registry,
+)
+from pipeline.cli.output import listing, rows_of, write, write_json
+from pipeline.detections.ledger import Window
+from pipeline.detections.rule import read_rules
+from pipeline.detections.run import run_detections
+from pipeline.errors import RuleErrors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pipeline.config import Config
+    from pipeline.detections.rule import Rule
+    from pipeline.detections.run import DetectReport
+
+SHOWN = ("severity", "rule_code", "title", "entity", "finding_id")
+EXIT_FINDINGS, EXIT_FAILED = 1, 3
+
+
+@click.command(cls=ManyValues, epilog="Example: delegraph detect --from 7d --fail-on 4")
+@click.option("--from", "start", type=MOMENT, metavar="TIME", help="Start of the window.")
+@click.option("--to", "end", type=MOMENT, metavar="TIME", help="End of the window, left out.")
+@click.option("--rules", "folders", multiple=True, metavar="DIR", help="Folders of own rules.")
+@click.option("--only", multiple=True, metavar="RULE", help="Rule ids or codes to run.")
+@click.option(
+    "--fail-on", type=click.IntRange(1, 5), help="Exit 1 when a finding is as severe or worse."
+)
+@as_of_option
+@json_option
+@with_registry
+def command(
+    *,
+    config: Config,
+    start: datetime | None,
+    end: datetime | None,
+    folders: tuple[str, ...],
+    only: tuple[str, ...],
+    fail_on: int | None,
+    as_of: datetime,
+    as_json: bool,
+) -> None:
+    """Run every rule over a window of event time; print its open findings.
+
+    Exits 3 when a rule failed (the others have run), 1 by --fail-on.
+    """
+    lake = the_lake(config)
+    rules = rules_to_run((*config.detect.rules, *folders), only)
+    report = run_detections(
+        lake, the_registry(config), rules=rules, window=Window(start, end), now=as_of
+    )
+    rows = [row for row in rows_of(report.findings) if row["status"] == "open"]
+    rows.sort(key=lambda row: (-row["severity"], row["rule_code"], row["finding_id"]))
+    if as_json:
+        failed = [str(error) for error in report.failed]
+        envelope = listing("findings", lake, rows, None)
+        write_json(envelope | {"failed": failed, "skipped": report.skipped})
+    else:
+        write("table", SHOWN, [short(row) for row in rows])
+    finish(verdict(report, [row["severity"] for row in rows], fail_on))
+
+
+def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]:
+    """Return our rules and those of the folders.
+
+    Their SQL is not checked here, which takes seconds: `rules test` does it, and a
+    rule that cannot run is a failed run.
+
+    Raises:
+        RuleErrors: every rule folder that cannot be read.
+    """
+    rules, faults = read_rules(map(Path, folders), only=only or None)
+    if faults:
+        raise RuleErrors(faults)
+    return rules
+
+
+def verdict(report: DetectReport, severities: list[int], fail_on: int | None) -> int:
+    """Say what a person should know; return the exit code."""
+    say(f"{report.runs.num_rows} rules ran, {len(severities)} findings are open")
+    for error in report.failed:
+        say(f"error: {error}")
+    if report.failed:
+        return EXIT_FAILED
+    return EXIT_FINDINGS if fail_on and max(severities, default=0) >= fail_on else 0
