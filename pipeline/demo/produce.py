@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.events.schema import FAMILIES, TABLES, avro_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 FLUSH_TIMEOUT_S = 60.0
@@ -45,6 +45,8 @@ class Outlet:
 
     bootstrap: str
     wire: Wire = field(default_factory=Wire)
+    topics: Mapping[str, str] = field(default_factory=lambda: TOPICS)
+    """Family to topic."""
 
 
 def produce(stream: Stream, outlet: Outlet) -> Iterator[Sent]:
@@ -55,13 +57,13 @@ def produce(stream: Stream, outlet: Outlet) -> Iterator[Sent]:
     """
     failed: list[KafkaError] = []
     producer = _producer(outlet.bootstrap, failed)
-    partitions = {topic: _partitions(producer, topic) for topic in TOPICS.values()}
+    partitions = {topic: _partitions(producer, topic) for topic in outlet.topics.values()}
     sent = Sent()
     for arrived in generate(stream):
         sent.by_partition.clear()
         for arrivals in arrived:
             records = encode(arrivals, outlet.wire, sent.records)
-            topic = TOPICS[arrivals.family]
+            topic = outlet.topics[arrivals.family]
             _send(producer, topic, records, arrivals.key % partitions[topic], sent)
         if producer.flush(FLUSH_TIMEOUT_S) or failed:
             why = failed[0].str() if failed else f"no answer within {FLUSH_TIMEOUT_S:.0f} s"

@@ -90,7 +90,7 @@ def _scope_widened(script: Script, number: int, *, twin: bool) -> Planted:
     person = "bob@acme.example" if twin else "alice@acme.example"
     narrow, wide = ("tickets.read", "repo.read"), ("tickets.read", "repo.read", "deploy.prod")
     root = script.grant(0, person, "planner", narrow)
-    root["max_depth"] = 4 if twin else 2
+    root["max_depth"] = 4 if twin else 1
     if twin:
         script.about(30, root, "consent_grant", consent_id="consent-deploy", scopes=list(wide))
         root = script.grant(60, person, "planner", wide)
