@@ -44,6 +44,7 @@ _UNREACHABLE = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
 }
 _AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001
 _PASSING = _UNREACHABLE | {KafkaError._MAX_POLL_EXCEEDED}  # noqa: SLF001
@@ -197,7 +198,7 @@ class KafkaSource:
             except KafkaException as error:
                 if self.once:
                     raise self._unreachable() from error
-                self._complain()
+                self._complain(error.args[0])
         return None
 
     def _unreachable(self) -> SourceError:
@@ -239,7 +240,7 @@ class KafkaSource:
     def poll(self, timeout_s: float) -> list[Slice]:
         """Return one slice per partition that had something."""
         self._moved.clear()
-        messages: list[Any] = self._consumer.consume(self.max_records, timeout_s)
+        messages = self._consume(timeout_s)
         if messages:
             self._heard = time.monotonic()
         elif self.once and time.monotonic() - self._heard > METADATA_TIMEOUT_S and not self._paused:
@@ -255,6 +256,14 @@ class KafkaSource:
             del groups[place]
             self._rewind(place)
         return [self._slice(TopicPartition(*key), group) for key, group in groups.items()]
+
+    def _consume(self, timeout_s: float) -> list[Any]:
+        try:
+            messages: list[Any] = self._consumer.consume(self.max_records, timeout_s)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise SourceError(f"Kafka at {self.config.bootstrap}: {reason}") from error
+        return messages
 
     def _rewind(self, place: TopicPartition) -> None:
         """Read a partition from its start: what came may be of the assignment before."""
@@ -333,12 +342,16 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _UNREACHABLE:
-            self._complain()
+            self._complain(error)
 
-    def _complain(self) -> None:
+    def _complain(self, error: KafkaError) -> None:
         if time.monotonic() - self._complained >= SILENCE_S:
             self._complained = time.monotonic()
-            log.warning("Kafka does not answer; trying on", bootstrap=self.config.bootstrap)
+            log.warning(
+                "Kafka does not answer; trying on",
+                bootstrap=self.config.bootstrap,
+                error=error.name(),
+            )
 
 
 def _quiet() -> logging.Logger:

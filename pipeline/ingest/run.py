@@ -41,6 +41,8 @@ log = get_log(__name__)
 POLL_S = 0.2
 PATIENCE_S = 1.0
 """Seconds to wait for the writer before reading is paused: pausing throws fetched data away."""
+COLLECT_S = 10.0
+"""Seconds after which garbage is collected though nothing was flushed."""
 RETRY_S = 5.0
 """Seconds between two tries while a schema registry is down."""
 
@@ -141,7 +143,7 @@ class Loop:
         self._is_closing = False
         self._records = self._flushes = 0
         self._rows: Counter[str] = Counter()
-        self._began = time.monotonic()
+        self._began = self._collected = time.monotonic()
 
     def run(self) -> IngestReport:
         """Read until the end or the stop; everything that was read to the end is stored."""
@@ -176,6 +178,8 @@ class Loop:
 
     def _turn(self) -> None:
         self._settle()
+        if time.monotonic() - self._collected > COLLECT_S:
+            self._collect()
         is_clear = self._work_off()
         is_flushed = not self._buffers.is_due(self._control.clock()) or self._flush(PATIENCE_S)
         if is_clear and is_flushed:
@@ -235,8 +239,12 @@ class Loop:
             self._writer.give_back()
         else:
             self._writer.put(flush)
-        gc.collect()
+            self._collect()
         return True
+
+    def _collect(self) -> None:
+        gc.collect()
+        self._collected = time.monotonic()
 
     def _drain(self) -> None:
         while not self._flush(PATIENCE_S):
