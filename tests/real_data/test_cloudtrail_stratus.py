@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest.run import ingest_files
+from pipeline.ingest.batch import Limits, TopicPartition
+from pipeline.ingest.run import Control, Loop, ingest_files
+from pipeline.ingest.sources import Context
 from pipeline.lake import open_lake
 from tests.factories import NOW
+from tests.scripted import Scripted, Sent
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FOLDER = DATA / "stratus-detonation"
@@ -116,6 +119,25 @@ def test_no_session_token_nor_its_digest_is_anywhere_in_the_lake(ingested):
         assert needle not in shown
         assert needle.encode() not in stored
         assert needle[:40].encode() not in stored
+
+
+@pytest.mark.parametrize("wrap", [list, lambda found: {"Records": found}], ids=["array", "wrapped"])
+def test_whole_delivery_files_as_values_of_a_topic_give_the_same_rows(tmp_path, wrap):
+    lake = open_lake(str(tmp_path / "lake"), create=True)
+    place = TopicPartition("aws", 0)
+    values = [json.dumps(wrap(json.loads(gzip.decompress(p.read_bytes())))) for p in files()]
+    source = Scripted(
+        [Sent(value.encode(), place) for value in values], adapters={"aws": "cloudtrail"}
+    )
+
+    report = Loop(source, lake, Limits(), Context(), Control(once=True, clock=lambda: NOW)).run()
+
+    assert report.rows == {
+        "tool_calls": 310,
+        "token_events": 11,
+        "secret_events": 2,
+        "dead_letters": 0,
+    }
 
 
 def test_the_same_files_again_add_nothing(tmp_path):
