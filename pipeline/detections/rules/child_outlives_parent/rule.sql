@@ -2,7 +2,8 @@
 --
 -- One row per child.  A refresh, a transaction token and an assumed role outlive their parent
 -- by design and are left out, as is the token got for an identity assertion of five minutes.
-WITH compared AS (
+-- Materialised: pushed into the join, the comparison makes the planner pair all credentials first.
+WITH compared AS MATERIALIZED (
     SELECT
         hop.tenant_id, hop.child_key, hop.parent_key, hop.delegator, hop.delegate, hop.hop_kind,
         hop.method, hop.hop_time, hop.event_uids AS hop_events,
