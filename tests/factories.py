@@ -7,16 +7,14 @@ them into a lake.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipeline.events.identity import event_uids
 from pipeline.events.schema import (
-    PIPELINE_COLUMNS,
     TABLES,
     TIMESTAMP,
     contract_schema,
@@ -96,12 +94,6 @@ def _time(value: Any) -> Any:
     return value
 
 
-def _digest(row: dict[str, Any]) -> str:
-    added = {name for name, _, _ in PIPELINE_COLUMNS}
-    sent = {name: value for name, value in row.items() if name not in added}
-    return hashlib.sha256(json.dumps(sent, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _complete(family: str, row: dict[str, Any], offset: int) -> dict[str, Any]:
     schema = contract_schema(family)
     unknown = set(row) - set(table_schema(family).names)
@@ -119,7 +111,7 @@ def _complete(family: str, row: dict[str, Any], offset: int) -> dict[str, Any]:
     if isinstance(moment, int):
         moment = datetime.fromtimestamp(moment / 1e6, UTC)
     return {
-        "event_uid": _digest(row),
+        "event_uid": None,
         "family": family,
         "adapter": "native",
         "ingest_time": NOW,
@@ -140,6 +132,12 @@ def contract_table(
     own columns (`ingest_time`, `kafka_partition`, `event_uid`, ...) to set it.
     """
     full = [_complete(family, row, first_offset + i) for i, row in enumerate(rows)]
+    sent = pa.RecordBatch.from_pylist(
+        [{name: row[name] for name in contract_schema(family).names} for row in full],
+        schema=contract_schema(family),
+    )
+    for row, uid in zip(full, event_uids(family, sent).to_pylist(), strict=True):
+        row["event_uid"] = row["event_uid"] or uid
     return pa.Table.from_pylist(full, schema=table_schema(family))
 
 

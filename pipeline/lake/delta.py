@@ -82,6 +82,15 @@ class DeltaFolder:
         with _translated(self.table.name):
             return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options))
 
+    def refuse_orphans(self) -> None:
+        """Refuse data files without a log: an empty table over them would hide the loss.
+
+        Raises:
+            LakeError: there are some.
+        """
+        if self.is_local and any(Path(self.uri).rglob("*.parquet")):
+            raise LakeError(f"{self.table.name}: data files without their log; restore _delta_log")
+
     def create(self) -> None:
         """Create the empty table unless it exists."""
         settings = {
@@ -132,10 +141,12 @@ class DeltaFolder:
         with _translated(self.table.name):
             found = DeltaTable(self.uri, version=version, storage_options=self._options)
             settings = found.metadata().configuration
+            logged = {field.name for field in found.schema().fields}
             return Files(
                 int(found.version()),
                 tuple(sorted(found.file_uris())),
-                widened=settings.get(_WIDENED) == "true",
+                widened=settings.get(_WIDENED) == "true"
+                or not logged.issuperset(self.table.schema.names),
             )
 
     def columns(self) -> list[str]:

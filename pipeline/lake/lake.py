@@ -176,6 +176,7 @@ def open_lake(path: str, *, create: bool = False) -> Lake:
         lake = Lake(str(folder))
     for table in lake.folders().values():
         if not table.exists():
+            table.refuse_orphans()
             table.create()
     return lake
 

@@ -136,7 +136,7 @@ def test_handle_is_reopened_without_losing_its_place(lake, monkeypatch):
     assert len(stored_offsets(lake)) == 5
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The process ends here."""
 
 
@@ -163,7 +163,7 @@ def test_any_replay_with_any_crash_keeps_each_offset_once(tmp_path_factory, repl
                 patch.setattr(crash, raise_crash)
             try:
                 put(lake, first, first + size)
-            except Crash:
+            except CrashError:
                 lake = open_lake(path)
 
     last = lake.offsets("tool_calls", [PLACE])[PLACE]
@@ -171,4 +171,4 @@ def test_any_replay_with_any_crash_keeps_each_offset_once(tmp_path_factory, repl
 
 
 def raise_crash(*_args, **_kwargs):
-    raise Crash
+    raise CrashError
