@@ -122,7 +122,7 @@ known_holders AS (
     SELECT DISTINCT tenant_id, client_id AS name FROM credentials WHERE seen_issued AND client_id IS NOT NULL
 ),
 known_agents AS (
-    SELECT DISTINCT tenant_id, agent_id AS name FROM presented
+    SELECT DISTINCT tenant_id, agent_id AS name FROM tool_calls
 ),
 strangers AS (
     SELECT compared.pair
@@ -142,12 +142,17 @@ strangers AS (
     WHERE compared.is_contradicted
         OR (
             compared.is_stranger AND (
-                habits.matching > 0
-                OR as_holder.name IS NOT NULL
-                OR as_agent.name IS NOT NULL
+                as_agent.name IS NOT NULL
                 OR (registered_presenter.pair IS NOT NULL AND registered_holder.pair IS NOT NULL)
-                -- An enforcement point authenticates whom it names, until it never fits.
-                OR (compared.observer <> 'agent_runtime' AND habits.strangers < $coverage_agents_min)
+                -- A client without an actor may be the application that runs the agent.
+                OR (
+                    compared.held_actor IS NOT NULL AND (
+                        habits.matching > 0
+                        OR as_holder.name IS NOT NULL
+                        -- An enforcement point authenticates whom it names, until it never fits.
+                        OR (compared.observer <> 'agent_runtime' AND habits.strangers < $coverage_agents_min)
+                    )
+                )
             )
         )
     GROUP BY compared.pair
@@ -285,6 +290,38 @@ entitled AS (
     INNER JOIN entitled_names
         ON exchanges.child_key = entitled_names.child_key AND record.principal = entitled_names.name
 ),
+judged AS (
+    SELECT
+        exchanges.*, entitled.child_key IS NULL AS is_stranger,
+        registered.child_key IS NOT NULL AS is_registered
+    FROM exchanges
+    LEFT JOIN entitled ON exchanges.child_key = entitled.child_key
+    LEFT JOIN (SELECT DISTINCT child_key FROM requester_ids) AS registered
+        ON exchanges.child_key = registered.child_key
+),
+-- An audience often is a platform or an address and names no client at all.  It says who may
+-- exchange where it names a party that we know, or where this issuer's exchanges mostly fit.
+naming AS (
+    SELECT DISTINCT judged.child_key
+    FROM judged
+    CROSS JOIN unnest(judged.audience) AS item(name)
+    INNER JOIN (
+        SELECT tenant_id, name FROM known_holders
+        UNION
+        SELECT tenant_id, name FROM known_agents
+    ) AS party
+        ON judged.tenant_id = party.tenant_id AND item.name = party.name
+    WHERE judged.is_stranger AND judged.hop_kind = 'exchange'
+),
+customs AS (
+    SELECT
+        tenant_id, issuer,
+        count(*) FILTER (WHERE NOT is_stranger) >= $fitting_factor * count(*) FILTER (WHERE is_stranger)
+            AS is_kept
+    FROM judged
+    WHERE hop_kind = 'exchange'
+    GROUP BY tenant_id, issuer
+),
 exchange_found AS (
     SELECT
         exchanges.tenant_id, exchanges.hop_kind AS presented_at, exchanges.parent_key AS credential_key,
@@ -295,15 +332,22 @@ exchange_found AS (
         max(exchanges.observer) AS observer, ['token endpoint'] AS used_for,
         min(exchanges.hop_time) AS first_seen, max(exchanges.hop_time) AS last_seen,
         list_distinct(flatten(list(list_concat(exchanges.event_uids, exchanges.child_events)))) AS event_uids
-    FROM exchanges
-    LEFT JOIN entitled ON exchanges.child_key = entitled.child_key
-    LEFT JOIN (SELECT DISTINCT child_key FROM requester_ids) AS registered
-        ON exchanges.child_key = registered.child_key
-    WHERE entitled.child_key IS NULL
-        -- An audience that is an address need not name the client that serves it.
+    FROM judged AS exchanges
+    LEFT JOIN naming ON exchanges.child_key = naming.child_key
+    LEFT JOIN customs
+        ON exchanges.tenant_id = customs.tenant_id AND exchanges.issuer IS NOT DISTINCT FROM customs.issuer
+    WHERE exchanges.is_stranger
         AND (
-            exchanges.hop_kind = 'refresh' OR registered.child_key IS NOT NULL
-            OR array_length(list_filter(exchanges.audience, lambda x: contains(x, '://'))) = 0
+            exchanges.hop_kind = 'refresh'
+            OR naming.child_key IS NOT NULL
+            OR (
+                coalesce(customs.is_kept, false)
+                -- An address need not name the client that serves it.
+                AND (
+                    exchanges.is_registered
+                    OR array_length(list_filter(exchanges.audience, lambda x: contains(x, '://'))) = 0
+                )
+            )
         )
     GROUP BY exchanges.tenant_id, exchanges.hop_kind, exchanges.parent_key, exchanges.requester
 ),
