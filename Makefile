@@ -24,7 +24,7 @@ check: $(STAMP)  ## lint, format, types, layers
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
 integration: $(STAMP)  ## run the whole road through a real Kafka (needs Java and Maven)
-	$(BIN)/python -m pytest -q -m integration tests/integration
+	$(BIN)/python -m pytest -q -m integration
 
 bench: $(STAMP)  ## measure, as ratios of one run
 	$(BIN)/python -m benchmarks

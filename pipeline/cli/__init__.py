@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -84,8 +85,14 @@ def cli(lake_path: str | None, config_path: str | None) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    configure_logging(os.environ.get("DELEGRAPH_LOG", "INFO").upper())
+    log_from("WARNING")
     sys.exit(run(args))
+
+
+def log_from(level: str) -> None:
+    """Log from this level on, unless DELEGRAPH_LOG names another."""
+    named = os.environ.get("DELEGRAPH_LOG", "").upper()
+    configure_logging(named if named in logging.getLevelNamesMapping() else level)
 
 
 def run(args: Sequence[str] | None = None) -> int:

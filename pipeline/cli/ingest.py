@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli import say
+from pipeline.cli import log_from, say
 from pipeline.cli.options import ManyValues, json_option, the_lake, with_config
 from pipeline.cli.output import write_json
 from pipeline.ingest.run import (
@@ -56,6 +56,7 @@ def command(
     if files:
         report = ingest_files(files, adapter=adapter, sink=lake, tenant=tenant)
     else:
+        log_from("INFO")
         with stop_on_signals() as stop:
             control = Control(once, stop, marking(lake, config.chains.mark_every_s))
             report = ingest_topics(

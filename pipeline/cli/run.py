@@ -19,6 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from pipeline.alerts import load_sinks, send_alerts
 from pipeline.chains import build_chains
+from pipeline.cli import log_from
 from pipeline.cli.alerts import describe
 from pipeline.cli.detect import rules_to_run
 from pipeline.cli.ingest import tell
@@ -52,6 +53,7 @@ def command(config: Config, once: bool) -> None:
 
     Exits 3 when a rule failed in the last detection.
     """
+    log_from("INFO")
     service = Service(
         config,
         the_lake(config, create=True),
