@@ -72,7 +72,7 @@ def build_chains(
         run(con, CONTEXT, as_of=now)
         scope = choose_scope(session, registry.policy_version, full=full)
         resolve(con)
-        changes = _collect(con, now, registry.policy_version, partial=scope.is_partial)
+        changes = collect(con, now, registry.policy_version, partial=scope.is_partial)
         counts = {name: change.rows.num_rows for name, change in changes.items()}
         token_events, tool_calls = _scope_size(con)
         session.publish(changes, now)
@@ -111,9 +111,10 @@ def _rows(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
     return con.sql(text, params=bound or None).to_arrow_table()
 
 
-def _collect(
+def collect(
     con: duckdb.DuckDBPyConnection, now: datetime, policy_version: str, *, partial: bool
 ) -> dict[str, Change]:
+    """Return what is to be published of a resolved connection, table by table."""
     gone = _rows(con, "delete_credentials") if partial else None
     changes: dict[str, Change] = {}
     for table, column in _BY_CREDENTIAL.items():

@@ -37,9 +37,11 @@ def choose_scope(session: BuildSession, policy_version: str, *, full: bool) -> S
         for table in ("token_events", "tool_calls"):
             con.execute(f"CREATE OR REPLACE TEMP VIEW scope_{table} AS FROM {table}")
         return Scope(is_partial=False, reason=why_full)
-    run(con, ("scope_10_token_keys", "scope_11_call_keys", "scope_12_item_keys"))
+    run(con, ("scope_10_token_keys", "scope_11_call_keys", "scope_12_needy_start"))
+    _grow(con, "needy_ids", "scope_13_needy_step")
+    run(con, ("scope_14_item_keys",))
     run(con, ("scope_20_start",), waiting=_waiting(con))
-    _close(con)
+    _grow(con, "scope_keys", "scope_21_step")
     run(con, ("scope_30_items", "scope_31_token_events", "scope_32_tool_calls"))
     return Scope(is_partial=True, reason="new events")
 
@@ -79,17 +81,18 @@ def _waiting(con: duckdb.DuckDBPyConnection) -> list[str]:
     """
     moved = con.execute(sql("scope_02_moved")).fetchone()
     if moved and moved[0]:
-        return ["pending", "broken", "retention_truncated", "unknown_root"]
+        return ["pending", "broken", "boundary", "retention_truncated", "unknown_root"]
     return ["pending"]
 
 
-def _close(con: duckdb.DuckDBPyConnection) -> None:
+def _grow(con: duckdb.DuckDBPyConnection, table: str, step: str) -> None:
+    """Repeat a step, which leaves `<table>_next`, until the table grows no more."""
     size = -1
     while True:
-        found = con.execute("SELECT count(*) FROM scope_keys").fetchone()
+        found = con.execute("SELECT count(*) FROM query_table($table)", {"table": table}).fetchone()
         if not found or found[0] == size:
             return
         size = found[0]
-        run(con, ("scope_21_step",))
-        con.execute("DROP TABLE scope_keys")
-        con.execute("ALTER TABLE scope_keys_next RENAME TO scope_keys")
+        run(con, (step,))
+        con.execute(f"DROP TABLE {table}")
+        con.execute(f"ALTER TABLE {table}_next RENAME TO {table}")

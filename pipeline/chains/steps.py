@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import duckdb
 
-CONTEXT = ("05_identity_lookup", "06_watermarks", "07_issuer_reach", "08_registered_names")
+CONTEXT = (
+    "05_identity_lookup",
+    "06_watermarks",
+    "07_issuer_reach",
+    "08_agent_lookup",
+    "08_registered_names",
+)
 """What the whole lake says, whatever part of it is built."""
 
 ALIASES = (

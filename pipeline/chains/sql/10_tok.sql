@@ -10,6 +10,8 @@ SELECT
     evidence_class_of(observer) AS evidence_class,
     evidence_rank_of(observer) AS evidence_rank,
     coalesce(subject_exact.identity_id, subject_any.identity_id, event.subject_id) AS subject_identity,
+    CASE WHEN coalesce(subject_exact.identity_id, subject_any.identity_id) IS NULL THEN nullif(event.subject_issuer, '') END
+        AS subject_namespace,
     -- RFC 8693 section 2.2.1 and RFC 6749 section 5.1: a response without scope grants
     -- what was requested.
     CASE

@@ -12,5 +12,12 @@ SELECT
     evidence_rank_of(observer) AS evidence_rank,
     -- A tool reached over stdio or in process takes no token (MCP authorization, 2026-07-28).
     credential_id IS NULL AND coalesce(tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function')
-        AS needs_inference
-FROM scope_tool_calls
+        AS needs_inference,
+    coalesce(subject_exact.identity_id, subject_any.identity_id, event.subject_id) AS subject_identity,
+    CASE WHEN coalesce(subject_exact.identity_id, subject_any.identity_id) IS NULL THEN nullif(event.subject_issuer, '') END
+        AS subject_namespace
+FROM scope_tool_calls AS event
+LEFT JOIN identity_lookup AS subject_exact
+    ON subject_exact.subject = event.subject_id AND subject_exact.issuer = event.subject_issuer
+LEFT JOIN identity_lookup AS subject_any
+    ON subject_any.subject = event.subject_id AND subject_any.issuer = '*'

@@ -6,6 +6,8 @@ SELECT
     arg_min(obs.agent_issuer, (obs.event_time, obs.event_uid)) AS agent_issuer,
     arg_min(obs.subject_id, (obs.event_time, obs.event_uid)) FILTER (obs.subject_id IS NOT NULL) AS subject_id,
     arg_min(obs.subject_issuer, (obs.event_time, obs.event_uid)) FILTER (obs.subject_id IS NOT NULL) AS subject_issuer,
+    arg_min(obs.subject_identity, (obs.event_time, obs.event_uid)) FILTER (obs.subject_id IS NOT NULL) AS subject_identity,
+    arg_min(obs.subject_namespace, (obs.event_time, obs.event_uid)) FILTER (obs.subject_id IS NOT NULL) AS subject_namespace,
     arg_min(obs.subject_kind, (obs.event_time, obs.event_uid)) FILTER (obs.subject_kind IS NOT NULL) AS subject_kind,
     arg_min(obs.presented_scopes, (obs.event_time, obs.event_uid)) FILTER (len(obs.presented_scopes) > 0) AS presented_scopes,
     arg_min(obs.presented_audience, (obs.event_time, obs.event_uid)) FILTER (len(obs.presented_audience) > 0) AS presented_audience,

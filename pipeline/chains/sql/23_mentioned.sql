@@ -3,9 +3,10 @@ CREATE OR REPLACE TEMP TABLE mentioned AS
 SELECT
     credential_key,
     any_value(tenant_id) AS tenant_id,
-    arg_min(issuer, (id_key <> credential_key)) AS issuer,
-    arg_min(kind, (id_key <> credential_key)) AS kind,
-    arg_min(id, (id_key <> credential_key)) AS id,
+    -- One row at most has the key of its credential; a null issuer stays null.
+    any_value(issuer) FILTER (id_key = credential_key) AS issuer,
+    any_value(kind) FILTER (id_key = credential_key) AS kind,
+    any_value(id) FILTER (id_key = credential_key) AS id,
     list({'issuer': issuer, 'kind': kind, 'id': id} ORDER BY id_key)
         FILTER (id_key <> credential_key) AS aliases,
     max(reasons) AS alias_conflicts,

@@ -9,7 +9,8 @@ SELECT
     coalesce(f.subject_id, u.subject_id) AS subject_id,
     CASE WHEN f.subject_id IS NOT NULL THEN f.subject_issuer ELSE u.subject_issuer END AS subject_issuer,
     coalesce(f.subject_kind, u.subject_kind) AS subject_kind,
-    coalesce(f.subject_identity, u.subject_id) AS subject_identity,
+    coalesce(f.subject_identity, u.subject_identity) AS subject_identity,
+    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_namespace ELSE u.subject_namespace END AS subject_namespace,
     f.actor_id, f.actor_issuer, f.actor_convention, f.client_id,
     coalesce(f.act_chain, []) AS act_chain,
     coalesce(f.act_truncated, false) AS act_truncated, f.act_malformed_reason, f.may_act,
@@ -26,8 +27,8 @@ SELECT
     f.business_unit, f.from_trust_domain, f.to_trust_domain, f.delegation_record_id,
     f.instruction_source, f.issue_op, f.txn_id, f.trace_id, f.span_id, f.session_id, f.task_id,
     -- A long-lived secret: not a token, so no issuance is implied by its use.
-    m.kind IN ('api_key_id', 'secret_version')
-        OR (m.kind = 'access_key_id' AND NOT starts_with(m.id, 'ASIA')) AS is_static,
+    coalesce(m.kind IN ('api_key_id', 'secret_version')
+        OR (m.kind = 'access_key_id' AND NOT starts_with(m.id, 'ASIA')), false) AS is_static,
     coalesce(f.made_at, m.first_seen) AS made_at,
     coalesce(f.evidence_class, u.evidence_class, 'inferred') AS evidence_class,
     coalesce(f.observer, m.best_observer) AS observer,
@@ -44,7 +45,8 @@ SELECT
     is_interactive(f.grant_type) AS is_interactive,
     (f.credential_key IS NOT NULL AND f.seen_issued
         AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
-            OR f.act_malformed_reason IS NOT NULL)) AS derives
+            OR f.act_malformed_reason IS NOT NULL OR f.grant_type IN (
+                'refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange'))) IS TRUE AS derives
 FROM mentioned AS m
 LEFT JOIN folded AS f USING (credential_key)
 LEFT JOIN used AS u USING (credential_key)

@@ -30,7 +30,7 @@ found AS (
         CASE WHEN len(list_filter(child.act_chain, lambda hop: hop.issuer IS NULL)) = 0 THEN 0.75 ELSE 0.60 END
     FROM orphans AS child
     JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.subject_identity = child.subject_identity
-    WHERE len(child.act_chain) > 0 AND parent.has_events
+    WHERE len(child.act_chain) > 0 AND parent.has_events AND same_subject(child.subject_identity, child.subject_namespace, parent.subject_identity, parent.subject_namespace)
         AND child.act_chain[2:] = parent.act_chain
         AND was_valid(parent.made_at, parent.expires_at, child.made_at)
         AND (
@@ -44,6 +44,7 @@ found AS (
     JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.txn_id = child.txn_id
         AND parent.subject_identity = child.subject_identity
     WHERE parent.made_at < child.made_at
+        AND same_subject(child.subject_identity, child.subject_namespace, parent.subject_identity, parent.subject_namespace)
     UNION ALL
     SELECT * FROM (
         -- P8: CloudTrail does not log the id of the web identity token.
@@ -51,9 +52,12 @@ found AS (
         FROM orphans AS child
         JOIN cred AS parent ON parent.tenant_id = child.tenant_id
             AND parent.subject_identity = child.subject_identity AND parent.kind <> 'access_key_id'
-        WHERE child.issue_op = 'assume' AND len(child.audience) > 0 AND parent.has_events
+        -- The nearest earlier one; the child itself is not its own token.
+        WHERE parent.credential_key <> child.credential_key AND parent.made_at <= child.made_at
+            AND child.issue_op = 'assume' AND len(child.audience) > 0 AND parent.has_events
             AND len(list_filter(child.audience, lambda one: list_contains(parent.audience, one))) > 0
             AND was_valid(parent.made_at, parent.expires_at, child.made_at)
+            AND same_subject(child.subject_identity, child.subject_namespace, parent.subject_identity, parent.subject_namespace)
         QUALIFY row_number() OVER (PARTITION BY child.credential_key
             ORDER BY parent.made_at DESC, parent.credential_key) = 1
     ) AS nearest
@@ -74,6 +78,7 @@ found AS (
     JOIN cred AS parent ON parent.tenant_id = child.tenant_id AND parent.session_id = child.session_id
         AND parent.client_id = child.client_id AND parent.subject_identity = child.subject_identity
     WHERE parent.made_at < child.made_at AND child.made_at - parent.made_at <= INTERVAL 10 MINUTE
+        AND same_subject(child.subject_identity, child.subject_namespace, parent.subject_identity, parent.subject_namespace)
 )
 SELECT *, count(*) OVER (PARTITION BY child_key, method) AS rivals
 FROM found

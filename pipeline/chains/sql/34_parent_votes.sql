@@ -33,7 +33,9 @@ SELECT
     list_sort(flatten(list(methods))) AS methods,
     CASE
         WHEN bool_or(evidence_class IN ('cryptographic', 'issuer_asserted')) THEN max(confidence)
-        ELSE greatest(max(confidence), least(0.95, 1 - product(1 - confidence)))
+        ELSE greatest(max(confidence),
+            -- Rounded: the order of the factors must not show in the last digit.
+            least(0.95, round(1 - product(1 - confidence), 6)))
     END AS confidence,
     arg_max(evidence_class, evidence_class_rank(evidence_class)) AS evidence_class,
     list_sort(list_distinct(flatten(list(event_uids)))) AS event_uids,

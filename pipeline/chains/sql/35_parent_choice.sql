@@ -2,7 +2,7 @@
 CREATE OR REPLACE TEMP TABLE parent_choice AS
 WITH judged AS (
     SELECT
-        vote.*, child.tenant_id, child.made_at AS hop_time,
+        vote.*, child.tenant_id, child.made_at AS hop_time, parent.made_at AS parent_made_at,
         child.acting AS delegate, parent.acting AS delegator,
         CASE
             WHEN vote.role = 'actor' THEN 'actor_limits'
@@ -23,8 +23,7 @@ WITH judged AS (
 placed AS (
     SELECT *, row_number() OVER (
         PARTITION BY child_key
-        ORDER BY refused IS NOT NULL, role_rank(role), confidence DESC,
-            (SELECT made_at FROM cred WHERE credential_key = parent_key) DESC, parent_key
+        ORDER BY refused IS NOT NULL, role_rank(role), confidence DESC, parent_made_at DESC, parent_key
     ) AS place
     FROM judged
 )

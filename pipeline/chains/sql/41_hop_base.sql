@@ -28,7 +28,9 @@ SELECT
                     AND (map.from_issuer IS NULL OR map.from_issuer = coalesce(parent.subject_issuer, parent.issuer))
                     AND (map.to_issuer IS NULL OR map.to_issuer = coalesce(child.subject_issuer, child.issuer))
             )) AS subject_changed,
-    child.actor_convention = 'impersonation'
+    -- Impersonation that names its actor (Kubernetes) hides nobody; a client that differs from
+    -- the subject stands for the actor (domain reference BT-03).
+    (child.actor_convention = 'impersonation' AND child.actor_id IS NULL AND len(child.act_chain) = 0)
         OR (child.issue_op = 'exchange' AND child.actor_unknown)
         OR (child.issue_op = 'exchange' AND len(child.act_chain) < len(parent.act_chain)
             AND coalesce(child.actor_convention, 'act') = 'act')

@@ -34,12 +34,15 @@ hits AS (
     SELECT cred.credential_key, revokes.event_time, 'subject', revoke_reason, revoke_cascade, revokes.event_uid
     FROM revokes
     JOIN cred ON cred.tenant_id = revokes.tenant_id AND cred.subject_identity = revokes.subject_identity
+        AND same_subject(cred.subject_identity, cred.subject_namespace, revokes.subject_identity, revokes.subject_namespace)
         AND cred.made_at <= revokes.event_time
     WHERE target = 'subject'
     UNION ALL
     SELECT cred.credential_key, revokes.event_time, 'agent', revoke_reason, revoke_cascade, revokes.event_uid
     FROM revokes
-    JOIN cred ON cred.tenant_id = revokes.tenant_id AND cred.acting = coalesce(revokes.actor_id, revokes.client_id, revokes.subject_id)
+    LEFT JOIN agent_lookup AS known ON known.name = coalesce(revokes.actor_id, revokes.client_id, revokes.subject_id)
+    JOIN actors ON actors.identity_id = coalesce(known.identity_id, revokes.actor_id, revokes.client_id, revokes.subject_id)
+    JOIN cred ON cred.tenant_id = revokes.tenant_id AND cred.acting = actors.acting
         AND cred.made_at <= revokes.event_time
     WHERE target = 'agent'
 )
@@ -47,7 +50,8 @@ SELECT credential_key,
     min(event_time) AS revoked_at,
     arg_min(target, (event_time, target)) AS revoke_target,
     arg_min(revoke_reason, (event_time, event_uid)) FILTER (revoke_reason IS NOT NULL) AS revoke_reason,
-    bool_or(revoke_cascade) AS revoke_cascade,
+    -- Only what was told to cascade takes descendants with it.
+    min(event_time) FILTER (revoke_cascade) AS cascade_at,
     list_sort(list_distinct(list(event_uid))) AS event_uids
 FROM hits
 GROUP BY credential_key

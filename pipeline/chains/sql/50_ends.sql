@@ -7,8 +7,9 @@ WITH tops AS (
         reach.issuer IS NOT NULL AS issuer_reaches_us,
         reach.onboarded_at,
         coalesce(reach.watermark, mention.watermark) AS watermark,
-        coalesce(rules.foreign_without_logs, false) OR coalesce(edges.known, false) AS is_foreign,
-        coalesce(known.registered, false) OR registered_id.id IS NOT NULL OR coalesce(user_agent.registered, false)
+        -- A foreign domain whose issuances do reach us is no border.
+        coalesce(rules.foreign_without_logs, false) OR (coalesce(edges.known, false) AND reach.issuer IS NULL) AS is_foreign,
+        coalesce(known.registered, false) OR registered_id.credential_key IS NOT NULL OR coalesce(user_agent.registered, false)
             OR coalesce(subject.registered, false) AS is_registered,
         NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
         self_named.child_key IS NOT NULL AS names_itself
@@ -22,9 +23,12 @@ WITH tops AS (
     LEFT JOIN registered_names AS known ON known.name = cred.acting
     LEFT JOIN registered_names AS user_agent ON user_agent.name = cred.user_agent_id
     LEFT JOIN registered_names AS subject ON subject.name = cred.subject_id
-    LEFT JOIN (SELECT DISTINCT issuer, kind, id FROM reg_credential_ids) AS registered_id
-        ON registered_id.kind = cred.kind AND registered_id.id = cred.id
-        AND (registered_id.issuer IS NULL OR registered_id.issuer = cred.issuer)
+    LEFT JOIN (
+        SELECT DISTINCT cred.credential_key
+        FROM cred
+        JOIN reg_credential_ids AS known ON known.kind = cred.kind AND known.id = cred.id
+            AND (known.issuer IS NULL OR known.issuer = cred.issuer)
+    ) AS registered_id ON registered_id.credential_key = cred.credential_key
     LEFT JOIN (SELECT DISTINCT child_key FROM explicit_parents WHERE child_key = parent_key AND role <> 'actor') AS self_named
         ON self_named.child_key = cred.credential_key
     WHERE cred.credential_key NOT IN (SELECT child_key FROM links)
@@ -49,13 +53,14 @@ SELECT
     CASE
         WHEN names_itself THEN 'broken'
         WHEN lacks IS NOT NULL AND is_foreign THEN 'boundary'
-        WHEN lacks IS NOT NULL AND issued_at < onboarded_at THEN 'retention_truncated'
+        -- JWT times are whole seconds, hence the second of slack.
+        WHEN lacks IS NOT NULL AND issued_at < onboarded_at - INTERVAL 1 SECOND THEN 'retention_truncated'
         WHEN lacks IS NOT NULL AND is_open THEN 'pending'
         WHEN lacks IS NOT NULL THEN 'broken'
         WHEN is_federated OR (is_human_login AND subject_kind IS DISTINCT FROM 'agent_user') AND seen_issued
             AND coalesce(subject_kind, 'human') IN ('human', 'unknown') THEN 'root_human'
         WHEN NOT seen_issued AND is_foreign THEN 'boundary'
-        WHEN NOT seen_issued AND issued_at < onboarded_at THEN 'retention_truncated'
+        WHEN NOT seen_issued AND issued_at < onboarded_at - INTERVAL 1 SECOND THEN 'retention_truncated'
         WHEN is_registered AND (is_static OR (seen_issued AND (
             coalesce(grant_type LIKE '%client_credentials%', false) OR subject_id = client_id OR by_service
             OR coalesce(subject_kind IN ('workload', 'service_account', 'client', 'agent', 'agent_user'), false)

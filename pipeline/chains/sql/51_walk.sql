@@ -21,12 +21,15 @@ WITH RECURSIVE down AS (
     UNION ALL
     SELECT
         hop.child_key, down.root_key,
-        down.depth + (CASE WHEN hop.actor_changed AND NOT hop.child_passes_through THEN 1 ELSE 0 END)::INTEGER,
+        -- Recorded actors that the path does not show yet are asserted hops here, too.
+        (down.depth + CASE WHEN hop.actor_changed AND NOT hop.child_passes_through THEN 1 ELSE 0 END
+            + len(list_distinct(list_filter(list_transform(child.act_chain[2:], lambda one: one.subject),
+                lambda name: NOT list_contains(down.actor_path, name)))))::INTEGER,
         down.links + 1,
         extend_path(down.actor_path, child.act_chain, child.acting),
         list_append(down.credential_path, hop.child_key),
         least(down.confidence, hop.confidence), down.confidence_product * hop.confidence,
-        effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, child.scope_dialect, child.issuer, hop.widened_scopes,
+        effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, hop.dialect, child.issuer, hop.widened_scopes,
             down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own),
         child.scope_known AND hop.attenuation <> 'unknown'
             AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known ELSE down.effective_known END
@@ -34,7 +37,7 @@ WITH RECURSIVE down AS (
         hop.attenuation = 'covered'
             AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own ELSE down.effective_is_own END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_effective
-            ELSE effective_after(hop.attenuation, false, hop.compared_by, child.scopes, child.scope_dialect, child.issuer, hop.widened_scopes,
+            ELSE effective_after(hop.attenuation, false, hop.compared_by, child.scopes, hop.dialect, child.issuer, hop.widened_scopes,
                 down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own) END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known
             ELSE child.scope_known AND hop.attenuation <> 'unknown' AND down.effective_known
@@ -50,7 +53,7 @@ WITH RECURSIVE down AS (
         down.erased OR coalesce(hop.erased, false),
         down.contradicted OR hop.contradicted OR len(child.conflicts) > 0,
         coalesce(CASE WHEN parent_revoked.revoked_at IS NOT NULL THEN hop.parent_key END, down.revoked_ancestor_key),
-        least(CASE WHEN parent_revoked.revoke_cascade THEN parent_revoked.revoked_at END, down.cascade_revoked_at),
+        least(parent_revoked.cascade_at, down.cascade_revoked_at),
         CASE WHEN child.trust_domain IS NULL OR child.trust_domain = down.trust_domains[len(down.trust_domains)]
             THEN down.trust_domains ELSE list_append(down.trust_domains, child.trust_domain) END
     FROM down

@@ -3,6 +3,8 @@ CREATE OR REPLACE TEMP TABLE beyond_root AS
 SELECT
     chain.credential_key,
     CASE WHEN links = 0 THEN CASE WHEN scope_known THEN 'covered' ELSE 'unknown' END
+        -- Covered at every hop is covered by the root, also through tables that do not reach it.
+        WHEN coalesce(answer.attenuation, 'unknown') = 'unknown' AND effective_is_own AND effective_known THEN 'covered'
         ELSE coalesce(answer.attenuation, 'unknown') END AS root_attenuation,
     coalesce(answer.widened, []) AS beyond_root_scopes
 FROM chain

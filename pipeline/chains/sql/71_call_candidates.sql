@@ -1,7 +1,7 @@
 -- T1 to T8: what ties an observation to a credential.  `rivals` is how many fit by that method.
 CREATE OR REPLACE TEMP TABLE call_candidates AS
 WITH RECURSIVE spans AS (
-    SELECT tenant_id, trace_id, span_id, any_value(parent_span_id) AS parent_span_id
+    SELECT tenant_id, trace_id, span_id, min(parent_span_id) AS parent_span_id
     FROM (
         SELECT tenant_id, trace_id, span_id, parent_span_id FROM obs
         UNION ALL SELECT tenant_id, trace_id, span_id, parent_span_id FROM tok
@@ -23,10 +23,30 @@ needy AS (
     SELECT *, list_filter(list_append(presented_audience, tool_server), lambda one: one IS NOT NULL) AS places
     FROM obs WHERE needs_inference
 ),
+-- Who acts in a call, by every name that it gives; one name a row, so that joins stay on
+-- equality: an OR would compare every call with every credential of the tenant.
+needy_names AS (
+    SELECT DISTINCT named.event_uid, coalesce(known.identity_id, named.name) AS acting_identity
+    FROM (
+        SELECT event_uid, agent_id AS name FROM needy
+        UNION ALL SELECT event_uid, actor_id FROM needy
+    ) AS named
+    LEFT JOIN agent_lookup AS known ON known.name = named.name
+    WHERE named.name IS NOT NULL
+),
 alive AS (
-    SELECT cred.*, revocations.revoked_at
-    FROM cred LEFT JOIN revocations USING (credential_key)
+    SELECT cred.*, revocations.revoked_at, actors.identity_id AS acting_identity
+    FROM cred
+    LEFT JOIN revocations USING (credential_key)
+    LEFT JOIN actors ON actors.acting = cred.acting
     WHERE has_events AND seen_issued
+),
+in_context AS (
+    SELECT needy.event_uid, alive.credential_key
+    FROM needy JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.session_id = needy.session_id
+    UNION
+    SELECT needy.event_uid, alive.credential_key
+    FROM needy JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.task_id = needy.task_id
 ),
 found AS (
     SELECT needy.event_uid, alive.credential_key, 'T3' AS method, 0.95 AS confidence
@@ -48,23 +68,29 @@ found AS (
     UNION ALL
     SELECT needy.event_uid, alive.credential_key, 'T6', 0.65
     FROM needy
-    JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting IN (needy.agent_id, needy.actor_id)
-        AND alive.subject_id = needy.subject_id
+    JOIN needy_names ON needy_names.event_uid = needy.event_uid
+    JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting_identity = needy_names.acting_identity
+        AND alive.subject_identity = needy.subject_identity
     WHERE fits(alive.audience, needy.places) AND is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
+        AND same_subject(alive.subject_identity, alive.subject_namespace, needy.subject_identity, needy.subject_namespace)
     UNION ALL
     SELECT needy.event_uid, alive.credential_key, 'T7', 0.45
-    FROM needy
-    JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting IN (needy.agent_id, needy.actor_id)
-        AND (alive.session_id = needy.session_id OR alive.task_id = needy.task_id)
+    FROM in_context
+    JOIN needy ON needy.event_uid = in_context.event_uid
+    JOIN alive ON alive.credential_key = in_context.credential_key
+    JOIN needy_names ON needy_names.event_uid = needy.event_uid AND needy_names.acting_identity = alive.acting_identity
     WHERE is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
-        AND (needy.subject_id IS NULL OR alive.subject_id IS NULL OR alive.subject_id = needy.subject_id)
+        AND (needy.subject_id IS NULL OR alive.subject_id IS NULL OR
+            same_subject(alive.subject_identity, alive.subject_namespace, needy.subject_identity, needy.subject_namespace))
     UNION ALL
     SELECT * FROM (
         SELECT needy.event_uid, alive.credential_key, 'T8', 0.20
         FROM needy
-        JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting = needy.agent_id
+        JOIN needy_names ON needy_names.event_uid = needy.event_uid
+        JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting_identity = needy_names.acting_identity
         WHERE is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
-            AND (needy.subject_id IS NULL OR alive.subject_id IS NULL OR alive.subject_id = needy.subject_id)
+            AND (needy.subject_id IS NULL OR alive.subject_id IS NULL OR
+                same_subject(alive.subject_identity, alive.subject_namespace, needy.subject_identity, needy.subject_namespace))
         QUALIFY row_number() OVER (PARTITION BY needy.event_uid
             ORDER BY alive.made_at DESC, alive.credential_key) = 1
     ) AS nearest

@@ -16,18 +16,18 @@ usable AS (
     SELECT *, CASE WHEN rivals > 1 THEN least(confidence, 0.45) ELSE confidence END AS weight FROM votes
 ),
 by_vote AS (
-    SELECT call_key, credential_key, vote, max(weight) AS confidence, arg_max(method, weight) AS method,
-        arg_max(evidence_class, weight) AS evidence_class
+    SELECT call_key, credential_key, vote, max(weight) AS confidence, arg_max(method, (weight, method)) AS method,
+        arg_max(evidence_class, (weight, evidence_class)) AS evidence_class
     FROM usable
     GROUP BY call_key, credential_key, vote
 ),
 combined AS (
     SELECT call_key, credential_key,
         arg_max(method, (confidence, method)) AS method,
-        arg_max(evidence_class, confidence) AS evidence_class,
+        arg_max(evidence_class, (confidence, evidence_class)) AS evidence_class,
         CASE WHEN max(confidence) >= 0.90 THEN max(confidence)
             WHEN max(confidence) < 0.60 THEN max(confidence)
-            ELSE least(0.95, 1 - product(1 - confidence)) END AS confidence
+            ELSE least(0.95, round(1 - product(1 - confidence), 6)) END AS confidence
     FROM by_vote
     GROUP BY call_key, credential_key
 )
