@@ -104,7 +104,8 @@ def ingest_topics(
     sizes = (
         Limits(limits.batch_rows, limits.batch_bytes, limits.batch_age_s) if limits else Limits()
     )
-    return Loop(source, sink, sizes, Context(tenant, registry), control).run()
+    with contextlib.closing(registry) if registry else contextlib.nullcontext():
+        return Loop(source, sink, sizes, Context(tenant, registry), control).run()
 
 
 def ingest_files(

@@ -37,6 +37,10 @@ class RegistryClient:
             self._texts[schema_id] = self._fetch(schema_id)
         return self._texts[schema_id]
 
+    def close(self) -> None:
+        """Let the connection go."""
+        self._client.close()
+
     def _fetch(self, schema_id: int) -> str:
         try:
             schema = self._client.get_schema(schema_id)

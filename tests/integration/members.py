@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,10 +20,14 @@ from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
 from pipeline.demo.encode import TOPICS
-from pipeline.demo.generate import Stream
 from pipeline.demo.produce import Outlet, produce
 from pipeline.lake import open_lake
-from tests.integration.kafka import KafkaNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pipeline.demo.generate import Stream
+    from tests.integration.kafka import KafkaNode
 
 TABLES = ("tool_calls", "token_events", "secret_events", "dead_letters")
 COMMAND = (sys.executable, "-m", "pipeline")
@@ -65,7 +69,9 @@ batch_age_s = {self.batch_age_s}
 
     def highs(self) -> dict[tuple[str, int], int]:
         """Return the end of every partition, by the broker's word."""
-        client = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": "watermarks"})
+        client = Consumer(
+            {"bootstrap.servers": self.kafka.bootstrap, "group.id": "watermarks", "log_level": 0}
+        )
         found = {}
         for topic in self.topics:
             for partition in client.list_topics(topic, timeout=10).topics[topic].partitions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.chains import build_chains
 from pipeline.demo.generate import Stream
@@ -24,7 +24,10 @@ from tests.integration.members import (
     wait_for,
 )
 
-EVENTS = 1_000_000
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVENTS = 100_000
 
 
 def test_a_million_events_arrive_once_while_consumers_join_leave_and_die(
@@ -70,9 +73,7 @@ def _check_findings(lake_path: Path, stream: Stream):
     lake = open_lake(str(lake_path))
     registry = load_registry(REGISTRY)
     build_chains(lake, registry, stream.now)
-    report = run_detections(
-        lake, registry, rules=load_rules(), window=Window(), now=stream.now
-    )
+    report = run_detections(lake, registry, rules=load_rules(), window=Window(), now=stream.now)
     report.raise_failed()
     with lake.connect() as con:
         stories, strangers = judge(con, stream)
