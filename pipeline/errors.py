@@ -42,7 +42,7 @@ class RegistryError(PipelineError):
         self.file, self.line, self.message = file, line, message
 
 
-class RegistryErrors(PipelineError):
+class RegistryErrors(PipelineError):  # noqa: N818 - it holds several errors
     """Every fault of the policy folder, so that one run shows them all."""
 
     def __init__(self, errors: list[RegistryError]) -> None:
@@ -60,7 +60,7 @@ class RuleError(PipelineError):
         self.file, self.line, self.message = file, line, message
 
 
-class RuleErrors(PipelineError):
+class RuleErrors(PipelineError):  # noqa: N818 - it holds several errors
     """Every rule that failed; the others have run."""
 
     exit_code = 3
