@@ -1,7 +1,8 @@
 -- A call that needs a credential cannot be tied to any.
 --
 -- One row per call; one per source where none of its calls names a credential, which is an
--- adapter that does not log them and not a hundred attackers.  A denied call needed none.
+-- adapter that does not log them and not a hundred attackers; one per agent that does it all
+-- the time.  A denied call needed none.
 WITH unlinked AS (
     SELECT
         call.tenant_id, call.call_key, call.source, call.event_uid, call.event_time, call.agent_id,
@@ -37,17 +38,26 @@ habits AS (
         ON call.tenant_id = concerned.tenant_id AND call.source = concerned.source
     GROUP BY call.tenant_id, call.source
 ),
-placed AS (
+counted AS (
     SELECT
         unlinked.*, habits.calls,
-        CASE WHEN habits.with_credential_id = 0 AND habits.calls >= $coverage_calls_min
-            THEN 'source' ELSE 'call' END AS missing_at,
-        row_number() OVER (
-            PARTITION BY unlinked.tenant_id, unlinked.source ORDER BY unlinked.event_time, unlinked.event_uid
-        ) AS place
+        habits.with_credential_id = 0 AND habits.calls >= $coverage_calls_min AS is_habit_of_source,
+        count(*) OVER (PARTITION BY unlinked.tenant_id, unlinked.source, unlinked.agent_id) AS calls_of_agent
     FROM unlinked
     INNER JOIN habits
         ON unlinked.tenant_id = habits.tenant_id AND unlinked.source = habits.source
+),
+placed AS (
+    SELECT
+        *,
+        CASE WHEN is_habit_of_source THEN 'source' WHEN calls_of_agent > $agent_calls_max THEN 'agent'
+            ELSE 'call' END AS missing_at,
+        CASE WHEN is_habit_of_source THEN source ELSE agent_id END AS about,
+        row_number() OVER (
+            PARTITION BY tenant_id, source, CASE WHEN is_habit_of_source THEN '' ELSE agent_id END
+            ORDER BY event_time, event_uid
+        ) AS place
+    FROM counted
 )
 SELECT
     placed.tenant_id,
@@ -80,14 +90,21 @@ WHERE placed.missing_at = 'call'
 UNION ALL
 SELECT
     placed.tenant_id,
-    'source' AS missing_at,
-    placed.source AS missing_key,
-    placed.source AS entity,
-    'The source ' || placed.source || ' never says which credential a call presented' AS title,
-    $coverage_severity AS severity,
-    CAST(NULL AS VARCHAR) AS action_class,
-    CAST(NULL AS INTEGER) AS resource_sensitivity,
-    CAST(NULL AS VARCHAR) AS environment,
+    placed.missing_at,
+    CASE WHEN placed.missing_at = 'source' THEN placed.source ELSE placed.source || ' ' || placed.about END
+        AS missing_key,
+    placed.about AS entity,
+    CASE WHEN placed.missing_at = 'source'
+        THEN 'The source ' || placed.source || ' never says which credential a call presented'
+        ELSE placed.about || ' called ' || CAST(count(*) AS VARCHAR) || ' times with no credential that we can see'
+    END AS title,
+    CASE WHEN placed.missing_at = 'source' THEN $coverage_severity ELSE 3 END AS severity,
+    max(placed.action_class) FILTER (
+        WHERE placed.missing_at = 'agent'
+            AND placed.action_class IN ('admin_iam', 'delete', 'payment', 'secret_read', 'execute')
+    ) AS action_class,
+    max(placed.resource_sensitivity) FILTER (WHERE placed.missing_at = 'agent') AS resource_sensitivity,
+    max(placed.environment) FILTER (WHERE placed.missing_at = 'agent') AS environment,
     min(placed.observer) AS observer,
     placed.source,
     min(placed.adapter) AS adapter,
@@ -101,10 +118,10 @@ SELECT
     max(placed.link_confidence) AS best_confidence,
     count(*) AS unlinked_calls,
     CAST(count(*) AS VARCHAR) || ' of ' || CAST(max(placed.calls) AS VARCHAR)
-        || ' calls of this source cannot be tied to a credential' AS coverage_note,
+        || ' calls that this source reports cannot be tied to a credential' AS coverage_note,
     min(placed.event_time) AS first_seen,
     max(placed.event_time) AS last_seen,
     list_sort(list(placed.event_uid) FILTER (WHERE placed.place <= $evidence_max)) AS event_uids
 FROM placed
-WHERE placed.missing_at = 'source'
-GROUP BY placed.tenant_id, placed.source
+WHERE placed.missing_at IN ('source', 'agent')
+GROUP BY placed.tenant_id, placed.missing_at, placed.source, placed.about

@@ -25,7 +25,7 @@ presented AS (
             OR ends_with(lower(coalesce(held.token_type, '')), 'txn-token')
         )
 ),
-holders AS (
+uses AS (
     SELECT tenant_id, 'credential' AS shared, shared_key, event_uid, event_time, 'agent' AS holder_kind,
         agent_id AS holder, agent_issuer AS holder_issuer
     FROM presented
@@ -39,6 +39,20 @@ holders AS (
         event_time, 'agent' AS holder_kind, accessed_by_id AS holder, accessed_by_issuer AS holder_issuer
     FROM secret_events
     WHERE op = 'use' AND accessed_by_id IS NOT NULL
+),
+-- Nearly every credential has one holder, and then there is nothing to compare.
+several AS (
+    SELECT tenant_id, shared, shared_key, holder_kind
+    FROM uses
+    GROUP BY tenant_id, shared, shared_key, holder_kind
+    HAVING min(holder) <> max(holder)
+),
+holders AS (
+    SELECT uses.*
+    FROM uses
+    INNER JOIN several
+        ON uses.tenant_id = several.tenant_id AND uses.shared = several.shared
+        AND uses.shared_key = several.shared_key AND uses.holder_kind = several.holder_kind
 ),
 known AS (
     SELECT
@@ -65,12 +79,12 @@ named AS (
 in_order AS (
     SELECT
         *,
-        lag(identity_id) OVER uses AS before_id,
-        lag(delegate_for) OVER uses AS before_delegate_for,
-        lag(event_time) OVER uses AS before_time,
-        lag(event_uid) OVER uses AS before_uid
+        lag(identity_id) OVER in_time AS before_id,
+        lag(delegate_for) OVER in_time AS before_delegate_for,
+        lag(event_time) OVER in_time AS before_time,
+        lag(event_uid) OVER in_time AS before_uid
     FROM named
-    WINDOW uses AS (
+    WINDOW in_time AS (
         PARTITION BY tenant_id, shared, shared_key, holder_kind ORDER BY event_time, event_uid
     )
 ),

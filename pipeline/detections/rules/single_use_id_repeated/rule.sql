@@ -7,6 +7,22 @@
 WITH declared AS (
     SELECT issuer FROM reg_issuers WHERE single_use
 ),
+-- Nearly every id is seen once, and then there is nothing to tell apart.
+repeated AS (
+    SELECT tenant_id, used_id
+    FROM (
+        SELECT tenant_id, single_use_id AS used_id FROM tool_calls WHERE single_use_id IS NOT NULL
+        UNION ALL
+        SELECT tenant_id, single_use_id AS used_id FROM token_events WHERE single_use_id IS NOT NULL
+        UNION ALL
+        SELECT call.tenant_id, call.txn_id AS used_id
+        FROM tool_calls AS call
+        INNER JOIN declared ON call.credential_issuer = declared.issuer
+        WHERE call.txn_id IS NOT NULL AND call.single_use_id IS NULL
+    ) AS ids
+    GROUP BY tenant_id, used_id
+    HAVING count(*) > 1
+),
 call_uses AS (
     SELECT
         call.tenant_id, call.credential_issuer, call.single_use_id, call.txn_id, call.workload_id,
@@ -24,6 +40,9 @@ call_uses AS (
     FROM tool_calls AS call
     INNER JOIN call_links AS link
         ON call.event_uid = link.event_uid AND call.event_date = link.event_date
+    INNER JOIN repeated
+        ON call.tenant_id = repeated.tenant_id
+        AND coalesce(call.single_use_id, call.txn_id) = repeated.used_id
     WHERE call.outcome IN ('success', 'unknown')
 ),
 token_uses AS (
@@ -36,6 +55,8 @@ token_uses AS (
             ELSE 'made' || chr(31) || coalesce(alias.credential_key, event.credential_id) END AS request,
         coalesce(event.trace_id || chr(31) || event.span_id, event.event_uid) AS place_in_trace
     FROM token_events AS event
+    INNER JOIN repeated
+        ON event.tenant_id = repeated.tenant_id AND event.single_use_id = repeated.used_id
     LEFT JOIN credential_aliases AS alias
         ON event.tenant_id = alias.tenant_id AND event.credential_id = alias.id
         AND event.credential_kind = alias.kind

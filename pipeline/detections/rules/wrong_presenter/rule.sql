@@ -14,13 +14,7 @@ presented AS (
         call.agent_id, call.agent_issuer, call.actor_id, call.workload_id, call.parent_agent_id,
         call.tool_name, call.action_class, call.resource_sensitivity,
         held.actor_id AS held_actor, held.client_id AS held_client, held.subject_id AS held_subject,
-        held.issuer AS held_issuer,
-        concat_ws(
-            chr(31), call.tenant_id, call.source, call.observer, call.agent_id,
-            coalesce(call.agent_issuer, ''), coalesce(call.actor_id, ''), coalesce(call.workload_id, ''),
-            coalesce(call.parent_agent_id, ''), coalesce(held.actor_id, ''), coalesce(held.client_id, ''),
-            coalesce(held.subject_id, '')
-        ) AS pair
+        held.issuer AS held_issuer
     FROM calls AS call
     INNER JOIN credentials AS held
         ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
@@ -33,11 +27,23 @@ presented AS (
             OR ends_with(lower(coalesce(held.token_type, '')), 'txn-token')
         )
 ),
-pairs AS (
+-- Parties are compared once for all their calls.
+parties AS (
     SELECT DISTINCT
-        pair, tenant_id, source, observer, agent_id, agent_issuer, actor_id, workload_id,
-        parent_agent_id, held_actor, held_client, held_subject, held_issuer
+        tenant_id, source, observer, agent_id, agent_issuer, actor_id, workload_id, parent_agent_id,
+        held_actor, held_client, held_subject, held_issuer
     FROM presented
+),
+pairs AS (
+    SELECT
+        *,
+        concat_ws(
+            chr(31), tenant_id, source, observer, agent_id, coalesce(agent_issuer, ''),
+            coalesce(actor_id, ''), coalesce(workload_id, ''), coalesce(parent_agent_id, ''),
+            coalesce(held_actor, ''), coalesce(held_client, ''), coalesce(held_subject, ''),
+            coalesce(held_issuer, '')
+        ) AS pair
+    FROM parties
 ),
 presenters AS (
     SELECT pair, 'agent' AS named_as, agent_id AS name, agent_issuer AS issuer FROM pairs
@@ -125,7 +131,10 @@ known_agents AS (
     SELECT DISTINCT tenant_id, agent_id AS name FROM tool_calls
 ),
 strangers AS (
-    SELECT compared.pair
+    SELECT DISTINCT
+        compared.pair, compared.tenant_id, compared.source, compared.observer, compared.agent_id,
+        compared.agent_issuer, compared.actor_id, compared.workload_id, compared.parent_agent_id,
+        compared.held_actor, compared.held_client, compared.held_subject, compared.held_issuer
     FROM compared
     INNER JOIN habits
         ON compared.tenant_id = habits.tenant_id AND compared.source = habits.source
@@ -155,7 +164,6 @@ strangers AS (
                 )
             )
         )
-    GROUP BY compared.pair
 ),
 recorded AS (
     SELECT presenter_ids.pair, record.not_before, record.not_after
@@ -179,9 +187,21 @@ wrong_uses AS (
             ORDER BY presented.event_time, presented.event_uid
         ) AS place
     FROM presented
-    INNER JOIN strangers ON presented.pair = strangers.pair
+    INNER JOIN strangers
+        ON presented.tenant_id = strangers.tenant_id
+        AND presented.source = strangers.source
+        AND presented.observer = strangers.observer
+        AND presented.agent_id = strangers.agent_id
+        AND presented.agent_issuer IS NOT DISTINCT FROM strangers.agent_issuer
+        AND presented.actor_id IS NOT DISTINCT FROM strangers.actor_id
+        AND presented.workload_id IS NOT DISTINCT FROM strangers.workload_id
+        AND presented.parent_agent_id IS NOT DISTINCT FROM strangers.parent_agent_id
+        AND presented.held_actor IS NOT DISTINCT FROM strangers.held_actor
+        AND presented.held_client IS NOT DISTINCT FROM strangers.held_client
+        AND presented.held_subject IS NOT DISTINCT FROM strangers.held_subject
+        AND presented.held_issuer IS NOT DISTINCT FROM strangers.held_issuer
     LEFT JOIN recorded
-        ON presented.pair = recorded.pair
+        ON strangers.pair = recorded.pair
         AND (recorded.not_before IS NULL OR presented.event_time >= recorded.not_before)
         AND (recorded.not_after IS NULL OR presented.event_time <= recorded.not_after)
     WHERE recorded.pair IS NULL
