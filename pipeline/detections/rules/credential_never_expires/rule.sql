@@ -1,7 +1,8 @@
 -- A credential or secret of an agent is known to have no end.
 --
 -- One row per secret, or per credential that no secret row stands for.  A missing expiry is
--- not the same as none, and says nothing.
+-- not the same as none, and says nothing.  Whom neither the registry nor any event calls a
+-- person or another kind of service counts as an agent: keys are made for machines.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
@@ -64,6 +65,20 @@ callers AS (
     INNER JOIN call_links AS link
         ON endless.tenant_id = link.tenant_id AND endless.credential_key = link.credential_key
 ),
+people AS (
+    SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
+    FROM endless
+    INNER JOIN (
+        SELECT tenant_id, subject_id AS name FROM tool_calls WHERE subject_kind = 'human'
+        UNION
+        SELECT tenant_id, subject_id AS name FROM token_events WHERE subject_kind = 'human'
+    ) AS person
+        ON endless.tenant_id = person.tenant_id AND endless.holder = person.name
+    UNION
+    SELECT endless.tenant_id, endless.held_as, endless.held_key
+    FROM endless
+    INNER JOIN reg_people AS person ON endless.holder = person.principal
+),
 rated AS (
     SELECT endless.tenant_id, endless.held_as, endless.held_key, max(catalogue.tier) AS tier
     FROM endless
@@ -80,8 +95,9 @@ SELECT
         || ' never expires' AS title,
     CASE
         WHEN rated.tier >= 3 OR registered.unowned THEN 4
-        -- Not in a registry that exists: nobody owns it.
-        WHEN registered.identity_id IS NULL AND EXISTS (SELECT 1 FROM reg_identities) THEN 4
+        -- An agent that a registry does not know: nobody owns it.
+        WHEN registered.identity_id IS NULL AND callers.held_key IS NOT NULL
+            AND EXISTS (SELECT 1 FROM reg_identities) THEN 4
         ELSE 3
     END AS severity,
     endless.credential_key,
@@ -107,9 +123,16 @@ LEFT JOIN callers
 LEFT JOIN rated
     ON endless.tenant_id = rated.tenant_id AND endless.held_as = rated.held_as
     AND endless.held_key = rated.held_key
+LEFT JOIN people
+    ON endless.tenant_id = people.tenant_id AND endless.held_as = people.held_as
+    AND endless.held_key = people.held_key
 WHERE (
         coalesce(registered.is_agent, false)
         OR coalesce(endless.subject_kind, 'unknown') IN ('agent', 'agent_user')
         OR callers.held_key IS NOT NULL
+        OR (
+            registered.identity_id IS NULL AND people.held_key IS NULL AND endless.holder IS NOT NULL
+            AND coalesce(endless.subject_kind, 'unknown') <> 'human'
+        )
     )
     AND (registered.exception_until IS NULL OR registered.exception_until <= $as_of)
