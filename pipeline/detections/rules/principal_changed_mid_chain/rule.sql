@@ -50,6 +50,8 @@ presented AS (
         call.tenant_id, call.credential_key, call.call_key, call.event_uid, call.event_time,
         call.source, call.observer, call.agent_id, call.tool_name, call.action_class,
         call.resource_sensitivity, call.subject_id, call.subject_issuer,
+        array_length(call.act_chain) > 0
+            OR (call.actor_id IS NOT NULL AND coalesce(call.actor_convention = 'act', false)) AS shows_actor,
         held.subject_id AS held_subject, held.subject_issuer AS held_subject_issuer
     FROM calls AS call
     INNER JOIN credentials AS held
@@ -61,7 +63,7 @@ presented AS (
         AND call.subject_id IS DISTINCT FROM held.subject_id
 ),
 habits AS (
-    SELECT call.tenant_id, call.source, count(*) AS calls, count(call.subject_id) AS with_subject
+    SELECT call.tenant_id, call.source, count(call.subject_id) AS with_subject
     FROM tool_calls AS call
     INNER JOIN (SELECT DISTINCT tenant_id, source FROM presented) AS concerned
         ON call.tenant_id = concerned.tenant_id AND call.source = concerned.source
@@ -94,9 +96,9 @@ call_changes AS (
     WHERE same.event_uid IS NULL
         AND CASE
             -- A cloud's audit log repeats the key, not whom it stands for; and a source that
-            -- never names a subject loses none.
+            -- never names a subject loses none, unless it saw the claims beside it.
             WHEN presented.subject_id IS NULL THEN presented.observer <> 'cloud_audit'
-                AND (habits.with_subject > 0 OR habits.calls < $coverage_calls_min)
+                AND (habits.with_subject > 0 OR presented.shows_actor)
             -- A runtime's own name for a person is no contradiction; nor is one of another issuer.
             ELSE presented.observer <> 'agent_runtime'
                 AND presented.subject_issuer IS NOT DISTINCT FROM presented.held_subject_issuer
