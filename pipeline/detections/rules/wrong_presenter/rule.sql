@@ -20,6 +20,8 @@ presented AS (
         ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
     WHERE call.link_method IN ('T1', 'T2', 'T3') AND call.link_confidence >= $link_confidence_min
         AND call.outcome <> 'denied'
+        -- A cloud reads the principal off the key: it cannot see another one present it.
+        AND call.observer <> 'cloud_audit'
         AND held.seen_issued AND coalesce(held.actor_id, held.client_id) IS NOT NULL
         -- A transaction token travels through every workload of its call by design.
         AND NOT (
