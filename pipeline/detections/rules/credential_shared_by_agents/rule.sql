@@ -19,6 +19,8 @@ presented AS (
         -- Only what names the credential itself: a link by agent or transaction proves no sharing.
         AND call.link_confidence >= $link_confidence_min
         AND call.link_method IN ('T1', 'T2', 'T3')
+        -- A cloud reads the principal off the key: two of them are a placeholder, no sharing.
+        AND NOT (call.observer = 'cloud_audit' AND starts_with(call.agent_id, 'arn:'))
         -- A transaction token travels through every workload of its call by design.
         AND NOT (
             ends_with(lower(coalesce(held.token_type, '')), 'txn_token')
