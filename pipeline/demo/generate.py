@@ -20,7 +20,7 @@ from pipeline.demo.columns import SECOND, Ints, take_rows
 from pipeline.demo.credentials import Slice, closing_events, issuing_events, make_credentials
 from pipeline.demo.stories import Planted, plant_stories
 from pipeline.errors import ConfigError
-from pipeline.events.schema import FAMILIES
+from pipeline.events.schema import FAMILIES, contract_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,7 @@ class _Timed:
 
 
 def _nothing(family: str) -> _Timed:
-    batch = plant_stories(0, 1)[0].batch(family).slice(0, 0)
+    batch = pa.RecordBatch.from_pylist([], schema=contract_schema(family))
     return _Timed(family, batch, np.empty(0, np.int64), np.empty(0, np.int64))
 
 

@@ -27,7 +27,7 @@ from tests.integration.members import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVENTS = 100_000
+EVENTS = 1_000_000
 
 
 def test_a_million_events_arrive_once_while_consumers_join_leave_and_die(
@@ -53,12 +53,12 @@ def test_a_million_events_arrive_once_while_consumers_join_leave_and_die(
             wait_for(
                 f"{share:.0%} of the events stored",
                 lambda share=share: stored_count(lake_path) >= share * EVENTS,
-                240,
+                600,
                 group,
             )
             change()
-        producing.join(240)
-        wait_for("all events stored", road.has_all, 240, group)
+        producing.join(600)
+        wait_for("all events stored", road.has_all, 600, group)
         while group.running:
             group.leave()
 

@@ -1,0 +1,1 @@
+"""Ratios of one run on one machine: `python -m benchmarks` (or `make bench`)."""
