@@ -153,6 +153,8 @@ def _lone_credentials(rng: np.random.Generator, span: Slice, first_task: int) ->
     count = len(profile)
     issued = rng.integers(span.begin, span.end, count) // SECOND * SECOND
     keys = np.flatnonzero(profile == CLOUD_KEY)
+    # A source that falls silent holds back every rule about what is absent: the cloud speaks last.
+    issued[keys[-1] - 1] = span.end // SECOND * SECOND - 60 * SECOND
     issued[keys] = issued[keys - 1] + 30 * SECOND
     issued[profile == STATIC_KEY] = span.begin
     tokens = profile >= min(AGENT_TOKENS.values())
