@@ -157,7 +157,7 @@ def _run_group(group: Sequence[Case]) -> list[Outcome]:
 
 
 def _judge(case: Case, found: Sequence[Event], refused: int, merged: int) -> Outcome:
-    findings = {v: [f for f in found if f["variant"] == v] for v in VARIANTS}
+    findings = {v: [f for f in found if f["order"] == v] for v in VARIANTS}
     problems = [f"{refused} event(s) break the contract"] if refused else []
     if merged:
         problems.append(f"{merged} row(s) share the identity of another row")
@@ -204,7 +204,7 @@ def _write_story(folder: Path, number: int, case: Case) -> Path:
 def _tenancy(tenant_id: str) -> Event:
     """Return the tenant as the case sent it, and the order that it stands for."""
     sent, _, variant = tenant_id.rsplit("|", 2)
-    return {"tenant_id": sent, "variant": variant}
+    return {"tenant_id": sent, "order": variant}
 
 
 def _number(tenant_id: str) -> int:

@@ -125,7 +125,7 @@ def test_a_failing_rule_is_recorded_and_the_others_run(lake, tmp_path):
         ("good", "done", False),
     ]
     assert report.findings["rule_id"].to_pylist() == ["good"]
-    with pytest.raises(RuleErrors, match=r"bad/rule\.sql:1") as caught:
+    with pytest.raises(RuleErrors, match=r"bad/rule\.sql:4") as caught:
         report.raise_failed()
     assert caught.value.exit_code == 3
 
