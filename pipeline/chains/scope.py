@@ -54,7 +54,7 @@ def _why_full(session: BuildSession, policy_version: str, *, full: bool) -> str:
         return "first build"
     _define_fresh(session)
     policies = con.execute("SELECT DISTINCT policy_version FROM prev_watermarks").fetchall()
-    if policies != [(policy_version,)]:
+    if policies and policies != [(policy_version,)]:
         return "the registry changed"
     share = con.execute(
         "SELECT (SELECT count(*) FROM fresh_uids)"

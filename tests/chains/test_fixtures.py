@@ -569,5 +569,5 @@ def test_no_link_crosses_a_tenant(shown):
     crossing = shown.con.execute(
         "SELECT count(*) FROM hops JOIN credentials AS parent ON parent.credential_key = hops.parent_key"
         " WHERE parent.tenant_id <> hops.tenant_id"
-    ).fetchone()
+    ).fetchall()[0]
     assert crossing == (0,)

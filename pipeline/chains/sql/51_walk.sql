@@ -44,9 +44,11 @@ WITH RECURSIVE down AS (
                 AND NOT (hop.compared_by = 'translation' AND NOT down.effective_is_own) END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own
             ELSE hop.attenuation = 'covered' AND down.effective_is_own END,
-        -- A refresh renews: the life of the token that it replaces does not bound it, nor does
-        -- that of the subject token bound a transaction token.
-        CASE WHEN hop.hop_kind = 'refresh' OR is_txn_token(child.token_type) THEN child.expires_at
+        -- A refresh renews, a role session and a token for a foreign assertion start a life of
+        -- their own, and a transaction token may outlive its subject token: the life of what
+        -- came before does not bound them (domain reference, PC-11).
+        CASE WHEN hop.hop_kind IN ('refresh', 'assume', 'assertion') OR is_txn_token(child.token_type)
+            THEN child.expires_at
             ELSE least(down.effective_expires_at, child.expires_at) END,
         down.unknown_count + (CASE WHEN hop.attenuation = 'unknown' THEN 1 ELSE 0 END)::INTEGER,
         (down.alternatives + hop.alternatives)::INTEGER,
