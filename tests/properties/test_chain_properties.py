@@ -86,9 +86,9 @@ def test_a_lake_built_in_batches_holds_what_one_built_at_once_holds(tmp_path):
     build_chains(whole, registry, NOW)
 
     shown = [
-        {name: sorted(lake.connect().execute(f"FROM {name}").fetchall(), key=repr) for name in DERIVED}
-        for lake in (parts, whole)
-    ]  # fmt: skip
+        {name: sorted(con.execute(f"FROM {name}").fetchall(), key=repr) for name in DERIVED}
+        for con in (parts.connect(), whole.connect())
+    ]
     assert shown[0] == shown[1]
 
 
