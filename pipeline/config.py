@@ -91,7 +91,7 @@ class KafkaConfig:
 class IngestConfig:
     """When buffered events are committed, and when reading pauses."""
 
-    batch_rows: int = 20_000
+    batch_rows: int = 30_000
     """Rows after which a batch is committed."""
     batch_bytes: int = 64 * 1024 * 1024
     """Bytes of raw values after which a batch is committed."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
 ANCHOR = "dead_letters"
@@ -57,7 +58,7 @@ class Sink(Protocol):
 class Limits:
     """When buffers are due; whichever is reached first."""
 
-    max_rows: int = 20_000
+    max_rows: int = 30_000
     """Rows over all partitions and tables."""
     max_bytes: int = 64 * 1024 * 1024
     """Bytes of raw values over all partitions."""
@@ -75,6 +76,11 @@ class Slice:
     offsets: Sequence[int]
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """Index of a record that the source itself could not read; stage and reason."""
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the raw values."""
+        return sum(len(value) for value in self.values if value)
 
     def behind(self, offset: int) -> Slice:
         """Return the part from this offset on; usually that is all of it."""
@@ -94,6 +100,25 @@ class Flush:
     tables: Mapping[str, pa.Table]
     offsets: Mapping[TopicPartition, int]
     records: int
+
+
+def merge_slices(slices: Iterable[Slice]) -> list[Slice]:
+    """Return one slice per partition; slices of a partition must come in order."""
+    groups: dict[TopicPartition, list[Slice]] = {}
+    for item in slices:
+        groups.setdefault(item.place, []).append(item)
+    return [group[0] if len(group) == 1 else _joined(group) for group in groups.values()]
+
+
+def _joined(group: Sequence[Slice]) -> Slice:
+    faults: dict[int, tuple[str, str]] = {}
+    first = 0
+    for item in group:
+        faults |= {first + at: fault for at, fault in item.faults.items()}
+        first += len(item.offsets)
+    values = [value for item in group for value in item.values]
+    offsets = [offset for item in group for offset in item.offsets]
+    return Slice(group[0].place, group[0].adapter, values, offsets, faults)
 
 
 @dataclass
@@ -123,7 +148,7 @@ class Buffers:
         buffer = self._buffers.setdefault(records.place, _Buffer(now))
         buffer.last_offset = max(buffer.last_offset, records.offsets[-1])
         buffer.records += len(records.offsets)
-        buffer.size += sum(len(value) for value in records.values if value)
+        buffer.size += records.size
         for table, batches in rows.items():
             buffer.tables.setdefault(table, []).extend(batches)
             buffer.rows += sum(batch.num_rows for batch in batches)
