@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import load_config
 from pipeline.events.schema import FAMILIES, PIPELINE_COLUMNS, TABLES, avro_schema
 from pipeline.lake.tables import tables
 
@@ -98,3 +99,21 @@ def test_every_declared_table_is_a_view_or_internal():
     declared = {path.stem for path in (ROOT / "pipeline/lake/tables").glob("*.toml")}
 
     assert declared - {"calls"} <= set(tables())
+
+
+def test_the_configuration_of_the_readme_is_one_that_loads(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    file = tmp_path / "delegraph.toml"
+    file.write_text(block)
+
+    config = load_config(file, {})
+
+    assert config.kafka.topics["aws.cloudtrail"] == "cloudtrail"
+    assert config.alerts.sinks[0].name == "soc"
+
+
+def test_every_test_that_the_design_names_is_there():
+    named = re.findall(r"`(tests/[a-z_/.]+)`", (ROOT / "DESIGN.md").read_text())
+
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
