@@ -42,14 +42,12 @@ def _join_aliases(con: duckdb.DuckDBPyConnection) -> None:
 def _walk(con: duckdb.DuckDBPyConnection) -> None:
     """Walk down from every top; cut cycles where they are weakest and walk those too."""
     run(con, ("46_walk_roots", "51_walk", "52_unreached"))
-    left = con.execute("SELECT count(*) FROM jump").fetchone()
-    left_count = left[0] if left else 0
-    for _ in range(math.ceil(math.log2(left_count + 1))):
-        run(con, ("53_jump_step",))
-        con.execute("DROP TABLE jump")
-        con.execute("ALTER TABLE jump_next RENAME TO jump")
+    left = con.execute("SELECT count(*) FROM jump").fetchall()[0][0]
+    _double(con, "jump", "53_jump_step", left)
+    run(con, ("54_ring",))
+    _double(con, "ring", "54_ring_step", left)
     run(con, ("54_cycle_cuts",))
-    if not left_count:
+    if not left:
         return
     con.execute("CREATE OR REPLACE TEMP TABLE reached AS FROM walk")
     # The cut hop stays visible among the candidates; here it must not close the circle again.
@@ -58,3 +56,11 @@ def _walk(con: duckdb.DuckDBPyConnection) -> None:
     run(con, ("55_cut_roots",))
     con.execute(sql("51_walk"))
     con.execute("INSERT INTO walk FROM reached")
+
+
+def _double(con: duckdb.DuckDBPyConnection, table: str, step: str, count: int) -> None:
+    """Repeat a step that doubles how far each pointer reaches, until it spans `count`."""
+    for _ in range(math.ceil(math.log2(count + 1))):
+        run(con, (step,))
+        con.execute(f"DROP TABLE {table}")
+        con.execute(f"ALTER TABLE {table}_next RENAME TO {table}")
