@@ -1,10 +1,13 @@
 -- Does one granted scope cover one asked scope?  2 yes, 1 unknown, 0 no (domain reference
 -- 3.1.3).  Implication comes from the registry, never from the spelling; a scope that merely
 -- looks like a wildcard, where nobody named a dialect, is unknown.
-CREATE OR REPLACE TEMP MACRO covers(dialect, issuer, granted, asked) AS CASE
+CREATE OR REPLACE TEMP MACRO covers(dialect, issuer, audience, granted, asked) AS CASE
     WHEN granted = asked THEN 2
-    WHEN list_contains(getvariable('implications'), concat(issuer, chr(31), granted, chr(31), asked))
-        OR list_contains(getvariable('implications'), concat('*', chr(31), granted, chr(31), asked)) THEN 2
+    WHEN len(getvariable('implications')) > 0 AND len(list_filter(
+        list_append(CASE WHEN len(audience) = 0 THEN [''] ELSE audience END, '*'), lambda place:
+        list_contains(getvariable('implications'), concat(issuer, chr(31), place, chr(31), granted, chr(31), asked))
+        OR list_contains(getvariable('implications'), concat('*', chr(31), place, chr(31), granted, chr(31), asked)))) > 0
+        THEN 2
     WHEN dialect = 'dot' THEN CASE WHEN ends_with(granted, '.*') AND length(asked) >= length(granted)
         AND starts_with(asked, left(granted, length(granted) - 1)) THEN 2 ELSE 0 END
     WHEN dialect = 'colon' THEN CASE

@@ -9,7 +9,7 @@ WITH numbered AS (
 -- and which scopes the table speaks of at all.
 translated AS (
     SELECT question, map.to_scope AS scope,
-        bool_or(len(list_filter(granted, lambda g: covers(dialect, granted_issuer, g, map.from_scope) = 2)) > 0) AS held
+        bool_or(len(list_filter(granted, lambda g: covers(dialect, granted_issuer, granted_audience, g, map.from_scope) = 2)) > 0) AS held
     FROM numbered
     JOIN reg_scope_maps AS map
         ON (map.from_issuer IS NULL OR map.from_issuer = granted_issuer)
@@ -20,7 +20,9 @@ translated AS (
     GROUP BY question, map.to_scope
 ),
 asked_scopes AS (
-    SELECT question, dialect, issuer, granted, is_comparable, unnest(authority(asked)) AS scope
+    SELECT question, dialect, issuer, granted, is_comparable,
+        CASE WHEN len(asked_audience) > 0 THEN asked_audience ELSE granted_audience END AS place,
+        unnest(authority(asked)) AS scope
     FROM numbered
 ),
 judged AS (
@@ -28,7 +30,7 @@ judged AS (
         asked_scopes.question, asked_scopes.scope,
         CASE
             WHEN is_comparable THEN coalesce(list_max(list_transform(granted,
-                lambda g: covers(dialect, issuer, g, asked_scopes.scope))), 0)
+                lambda g: covers(dialect, issuer, place, g, asked_scopes.scope))), 0)
             WHEN translated.held THEN 2
             WHEN translated.held IS NOT NULL THEN 0
             ELSE 1

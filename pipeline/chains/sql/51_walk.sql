@@ -29,7 +29,7 @@ WITH RECURSIVE down AS (
         extend_path(down.actor_path, child.act_chain, child.acting),
         list_append(down.credential_path, hop.child_key),
         least(down.confidence, hop.confidence), down.confidence_product * hop.confidence,
-        effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, hop.dialect, child.issuer, hop.widened_scopes,
+        effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, hop.dialect, child.issuer, child.audience, hop.widened_scopes,
             down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own),
         child.scope_known AND hop.attenuation <> 'unknown'
             AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known ELSE down.effective_known END
@@ -37,7 +37,7 @@ WITH RECURSIVE down AS (
         hop.attenuation = 'covered'
             AND CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own ELSE down.effective_is_own END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_effective
-            ELSE effective_after(hop.attenuation, false, hop.compared_by, child.scopes, hop.dialect, child.issuer, hop.widened_scopes,
+            ELSE effective_after(hop.attenuation, false, hop.compared_by, child.scopes, hop.dialect, child.issuer, child.audience, hop.widened_scopes,
                 down.effective, down.effective_is_own, down.grant_effective, down.grant_is_own) END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_known
             ELSE child.scope_known AND hop.attenuation <> 'unknown' AND down.effective_known

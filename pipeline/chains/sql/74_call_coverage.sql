@@ -3,7 +3,7 @@
 CREATE OR REPLACE TEMP TABLE call_coverage AS
 WITH asked AS (
     SELECT DISTINCT call_facts.required_scopes, chain.effective, chain.effective_known,
-        authority(chain.scopes) AS own, chain.scope_known, chain.dialect, chain.issuer
+        authority(chain.scopes) AS own, chain.scope_known, chain.dialect, chain.issuer, chain.audience
     FROM call_facts
     JOIN call_choice AS choice ON choice.call_key = call_facts.call_key AND choice.place = 1 AND choice.confidence >= 0.60
     JOIN chain ON chain.credential_key = choice.credential_key
@@ -12,11 +12,11 @@ WITH asked AS (
 judged AS (
     SELECT *,
         list_filter(authority(required_scopes), lambda need: coalesce(list_max(list_transform(
-            own, lambda held: covers(dialect, issuer, held, need))), 0) = 0) AS lacking_own,
+            own, lambda held: covers(dialect, issuer, audience, held, need))), 0) = 0) AS lacking_own,
         list_filter(authority(required_scopes), lambda need: coalesce(list_max(list_transform(
-            effective, lambda held: covers(dialect, issuer, held, need))), 0) = 0) AS lacking_effective,
+            effective, lambda held: covers(dialect, issuer, audience, held, need))), 0) = 0) AS lacking_effective,
         list_filter(authority(required_scopes), lambda need: coalesce(list_max(list_transform(
-            effective, lambda held: covers(dialect, issuer, held, need))), 0) = 1) AS unclear
+            effective, lambda held: covers(dialect, issuer, audience, held, need))), 0) = 1) AS unclear
     FROM asked
 )
 SELECT *,

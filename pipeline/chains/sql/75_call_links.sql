@@ -22,3 +22,4 @@ LEFT JOIN call_coverage AS coverage
     AND coverage.own = authority(chain.scopes) AND coverage.scope_known = chain.scope_known
     AND coverage.dialect IS NOT DISTINCT FROM chain.dialect
     AND coverage.issuer IS NOT DISTINCT FROM chain.issuer
+    AND coverage.audience = chain.audience
