@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.chains.resolve import resolve
 from pipeline.chains.scope import choose_scope
-from pipeline.chains.steps import CONTEXT, define_macros, run, sql
+from pipeline.chains.steps import CONTEXT, define_macros, rows, run, sql
 from pipeline.lake import Change
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import duckdb
-    import pyarrow as pa
 
     from pipeline.lake import Lake
     from pipeline.registry import Registry
@@ -105,27 +104,21 @@ def _scope_size(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     return (found[0], found[1]) if found else (0, 0)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
-    text = sql(name)
-    bound = {key: value for key, value in values.items() if f"${key}" in text}
-    return con.sql(text, params=bound or None).to_arrow_table()
-
-
 def collect(
     con: duckdb.DuckDBPyConnection, now: datetime, policy_version: str, *, partial: bool
 ) -> dict[str, Change]:
     """Return what is to be published of a resolved connection, table by table."""
-    gone = _rows(con, "delete_credentials") if partial else None
+    gone = rows(con, "delete_credentials") if partial else None
     changes: dict[str, Change] = {}
     for table, column in _BY_CREDENTIAL.items():
         delete = gone.rename_columns([column]) if gone is not None else None
-        changes[table] = Change(_rows(con, f"out_{table}"), delete)
-    ids = _rows(con, "delete_aliases") if partial else None
-    changes["credential_aliases"] = Change(_rows(con, "out_credential_aliases"), ids)
-    calls = _rows(con, "delete_call_links") if partial else None
-    changes["call_links"] = Change(_rows(con, "out_call_links"), calls)
+        changes[table] = Change(rows(con, f"out_{table}"), delete)
+    ids = rows(con, "delete_aliases") if partial else None
+    changes["credential_aliases"] = Change(rows(con, "out_credential_aliases"), ids)
+    calls = rows(con, "delete_call_links") if partial else None
+    changes["call_links"] = Change(rows(con, "out_call_links"), calls)
     run(con, ("all_call_links", "all_chains") if partial else ("own_call_links", "own_chains"))
     for table in _WHOLE:
-        rows = _rows(con, f"out_{table}", as_of=now, policy_version=policy_version)
-        changes[table] = Change(rows)
+        found = rows(con, f"out_{table}", as_of=now, policy_version=policy_version)
+        changes[table] = Change(found)
     return changes

@@ -10,7 +10,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pipeline.chains.steps import ALIASES, CALLS, CHAINS, CREDENTIALS, HOPS, LINKS, run, sql
+from pipeline.chains.steps import (
+    ALIASES,
+    CALLS,
+    CHAINS,
+    CREDENTIALS,
+    HOPS,
+    LINKS,
+    advance,
+    run,
+    sql,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,6 +71,4 @@ def _walk(con: duckdb.DuckDBPyConnection) -> None:
 def _double(con: duckdb.DuckDBPyConnection, table: str, step: str, count: int) -> None:
     """Repeat a step that doubles how far each pointer reaches, until it spans `count`."""
     for _ in range(math.ceil(math.log2(count + 1))):
-        run(con, (step,))
-        con.execute(f"DROP TABLE {table}")
-        con.execute(f"ALTER TABLE {table}_next RENAME TO {table}")
+        advance(con, table, step)

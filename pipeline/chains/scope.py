@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.chains.steps import run, sql
+from pipeline.chains.steps import advance, run, sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,6 +93,4 @@ def _grow(con: duckdb.DuckDBPyConnection, table: str, step: str) -> None:
         if not found or found[0] == size:
             return
         size = found[0]
-        run(con, (step,))
-        con.execute(f"DROP TABLE {table}")
-        con.execute(f"ALTER TABLE {table}_next RENAME TO {table}")
+        advance(con, table, step)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 CONTEXT = (
     "05_identity_lookup",
@@ -80,9 +81,24 @@ def sql(name: str) -> str:
 def run(con: duckdb.DuckDBPyConnection, names: tuple[str, ...], **values: Any) -> None:
     """Execute statements in order, binding the values that each of them names."""
     for name in names:
-        text = sql(name)
-        bound = {key: value for key, value in values.items() if f"${key}" in text}
-        con.execute(text, bound or None)
+        con.execute(sql(name), _bound(name, values))
+
+
+def rows(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
+    """Return the rows of a SELECT, binding the values that it names."""
+    found: pa.Table = con.sql(sql(name), params=_bound(name, values)).to_arrow_table()
+    return found
+
+
+def advance(con: duckdb.DuckDBPyConnection, table: str, step: str) -> None:
+    """Run a step that leaves `<table>_next`, and put that in the table's place."""
+    run(con, (step,))
+    con.execute(f"DROP TABLE {table}")
+    con.execute(f"ALTER TABLE {table}_next RENAME TO {table}")
+
+
+def _bound(name: str, values: dict[str, Any]) -> dict[str, Any] | None:
+    return {key: value for key, value in values.items() if f"${key}" in sql(name)} or None
 
 
 def define_macros(con: duckdb.DuckDBPyConnection) -> None:
