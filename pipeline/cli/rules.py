@@ -11,8 +11,8 @@ from pipeline.cli import say
 from pipeline.cli.options import ManyValues, finish, json_option, with_config
 from pipeline.cli.output import listing, write, write_json
 from pipeline.detections.check import load_rules
-from pipeline.detections.testing import read_cases, run_case
-from pipeline.errors import RuleError, RuleErrors
+from pipeline.detections.testing import read_cases, run_cases
+from pipeline.errors import RuleError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -53,21 +53,19 @@ def test(config: Config, names: tuple[str, ...], folders: tuple[str, ...]) -> No
     Each story goes through the real road in order, shuffled and duplicated.
     Exits 3 when one did not come out as expected.
     """
-    failed = 0
+    failed, cases = 0, []
     for rule in _rules(config, folders, names):
         try:
-            cases = read_cases(rule)
-            outcomes = [run_case(case) for case in cases]
-        except (RuleError, RuleErrors) as error:
+            cases += read_cases(rule)
+        except RuleError as error:
             failed += 1
             click.echo(f"FAILED  {rule.code}  {rule.id}: {error}")
-            continue
-        for outcome in outcomes:
-            failed += bool(outcome.problems)
-            state = "FAILED" if outcome.problems else "ok"
-            click.echo(f"{state:6}  {rule.code}  {rule.id}  {outcome.case.name}")
-            for problem in outcome.problems:
-                click.echo(f"        {problem}")
+    for outcome in run_cases(cases):
+        failed += bool(outcome.problems)
+        state, rule = "FAILED" if outcome.problems else "ok", outcome.case.rule
+        click.echo(f"{state:6}  {rule.code}  {rule.id}  {outcome.case.name}")
+        for problem in outcome.problems:
+            click.echo(f"        {problem}")
     say(f"{failed} failed" if failed else "all cases came out as expected")
     finish(EXIT_FAILED if failed else 0)
 

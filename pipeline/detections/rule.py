@@ -36,7 +36,8 @@ A rule is content, not code: a folder `<rule_id>/` with these files.
     [window]          optional.  every_s (3600): how often a scheduler runs it; grace_s (0): how far
                       behind the watermark an absence rule stays
     [parameters.NAME] type (integer, number, text, boolean, texts), default, reason
-    [mappings]        lists owasp_asi, owasp_nhi, maestro, nist_govern, attack, atlas; may be empty
+    [mappings]        lists owasp_asi, owasp_nhi, maestro, nist_govern, attack, atlas; may be empty;
+                      each code stands with its exact title in taxonomies.toml
 
 **rule.sql** reads the documented views, `reg_*`, and for absence rules
 `rule_watermarks(tenant_id, watermark)`: per tenant, up to when all needed
@@ -99,6 +100,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,6 +297,13 @@ def read_rule(folder: Path) -> Rule:
     )
 
 
+@cache
+def taxonomies() -> dict[str, dict[str, str]]:
+    """Return code to exact title for each of MAPPINGS, and `renamed`: old code to new."""
+    path = Path(__file__).parent / "taxonomies.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean "..."?` for a name that is nearly right, else nothing."""
     near = get_close_matches(name, sorted(known), n=1)
@@ -352,7 +361,14 @@ class _Reader:
         for key in [key for key in declared["mappings"] if key not in MAPPINGS]:
             self.fault(key, f'unknown mapping "{key}"{nearest(key, MAPPINGS)}')
         for key in MAPPINGS:
-            self._check_texts("mappings", declared["mappings"].get(key, "missing"), f".{key}")
+            codes = declared["mappings"].get(key, "missing")
+            self._check_texts("mappings", codes, f".{key}")
+            known = taxonomies()[key]
+            for code in codes if isinstance(codes, list) else []:
+                if code not in known:
+                    now = taxonomies()["renamed"].get(code)
+                    hint = f'; it is now "{now}"' if now else nearest(str(code), known)
+                    self.fault(key, f'taxonomies.toml has no "{code}" under {key}{hint}')
 
     def _check_names(self, declared: dict[str, Any]) -> None:
         name, code, family = declared["id"], declared["code"], declared["family"]

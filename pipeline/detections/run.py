@@ -45,7 +45,7 @@ class DetectReport:
     `findings` is what its rules say now, in the columns of `findings`; `changes`
     are the rows that it added to `finding_history`; `runs` its rows of the
     ledger.  `skipped` are rules whose window was done or is held by another run.
-    `merged` counts rows that shared the identity of another row: a rule's fault.
+    `merged` counts, by rule id, rows that shared the identity of another row: a rule's fault.
     """
 
     findings: pa.Table
@@ -53,7 +53,7 @@ class DetectReport:
     runs: pa.Table
     failed: list[RuleError] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    merged: int = 0
+    merged: Mapping[str, int] = field(default_factory=dict)
 
     def raise_failed(self) -> None:
         """Raise RuleErrors if a rule failed; the others have run and are written."""
@@ -98,7 +98,11 @@ def run_detections(
         changes=changes,
         runs=runs,
         failed=[outcome.error for outcome in outcomes if outcome.error],
-        merged=sum(outcome.changes.merged for outcome in outcomes if outcome.changes),
+        merged={
+            outcome.row["rule_id"]: outcome.changes.merged
+            for outcome in outcomes
+            if outcome.changes and outcome.changes.merged
+        },
         skipped=sorted({r.id for r in rules} - {one.rule.id for one in claims}),
     )
 

@@ -112,28 +112,38 @@ def run_case(case: Case) -> Outcome:
     """Return what was not as expected, after all three orders of the events.
 
     Raises:
-        RuleErrors: the rule failed.
         RegistryErrors: the case's registry has a fault.
     """
     return run_cases([case])[0]
 
 
 def run_cases(cases: Sequence[Case]) -> list[Outcome]:
-    """Return the outcome of each case of one rule, as `run_case` does, in fewer lakes.
+    """Return the outcome of each case, of one rule or several, as `run_case` does in fewer lakes.
 
-    Cases with equal registry and time share a lake.
+    Cases with equal registry and time share a lake.  A rule that failed is the problem of its
+    cases.
+
+    Raises:
+        RegistryErrors: a case's registry has a fault.
     """
-    groups: dict[str, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(json.dumps([str(case.as_of), case.registry]), []).append(case)
     outcomes = {
-        id(outcome.case): outcome for group in groups.values() for outcome in _run_group(group)
+        id(outcome.case): outcome for group in group_cases(cases) for outcome in _run_group(group)
     }
     return [outcomes[id(case)] for case in cases]
 
 
+def group_cases(cases: Sequence[Case]) -> list[list[Case]]:
+    """Return the cases by what may share a lake: equal registry and time."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        key = json.dumps([str(case.as_of), case.registry], sort_keys=True)
+        groups.setdefault(key, []).append(case)
+    return list(groups.values())
+
+
 def _run_group(group: Sequence[Case]) -> list[Outcome]:
-    rule, as_of = group[0].rule, group[0].as_of
+    rules = list({case.rule.id: case.rule for case in group}.values())
+    as_of = group[0].as_of
     with tempfile.TemporaryDirectory(prefix="delegraph-case-") as temporary:
         folder = Path(temporary)
         registry = load_registry(_write_registry(folder, group[0]))
@@ -141,23 +151,33 @@ def _run_group(group: Sequence[Case]) -> list[Outcome]:
         stories = [_write_story(folder, number, case) for number, case in enumerate(group)]
         ingest_files(stories, adapter="native", sink=lake, now=as_of)
         build_chains(lake, registry, as_of)
-        report = run_detections(lake, registry, rules=[rule], window=Window(), now=as_of)
-        report.raise_failed()
+        report = run_detections(lake, registry, rules=rules, window=Window(), now=as_of)
         refused = _refused(lake)
     found = report.findings.to_pylist()
+    # A fault's file begins with the rule's folder.
+    failed = {error.file.split("/")[0]: str(error) for error in report.failed}
     return [
         _judge(
             case,
-            [f | _tenancy(f["tenant_id"]) for f in found if _number(f["tenant_id"]) == number],
+            [
+                f | _tenancy(f["tenant_id"])
+                for f in found
+                if _number(f["tenant_id"]) == number and f["rule_id"] == case.rule.id
+            ],
             refused.get(number, 0),
-            report.merged,
+            report.merged.get(case.rule.id, 0),
+            failed.get(case.rule.id),
         )
         for number, case in enumerate(group)
     ]
 
 
-def _judge(case: Case, found: Sequence[Event], refused: int, merged: int) -> Outcome:
+def _judge(
+    case: Case, found: Sequence[Event], refused: int, merged: int, failed: str | None
+) -> Outcome:
     findings = {v: [f for f in found if f["order"] == v] for v in VARIANTS}
+    if failed:
+        return Outcome(case, [failed], findings)
     problems = [f"{refused} event(s) break the contract"] if refused else []
     if merged:
         problems.append(f"{merged} row(s) share the identity of another row")

@@ -8,14 +8,26 @@ duplicate key; the others are lists.
                        credential_ids: [{issuer, kind, id}], owner_iam, owner_platform,
                        owner_application, business_units, is_broker, vendor_hosted, trust_domain,
                        environment, status, status_since, pass_through, delegate_for,
-                       static_secret_exception_until, and any limit}}
-    classes.yaml       classes: {NAME: {version, description, and any limit}}
+                       static_secret_exception_until, backup_owner, risk_tier, registered_at,
+                       last_reviewed_at, review_due_at, valid_until, seasonal, vendor,
+                       vendor_review_id, vendor_exception_until, vendor_accounts, shared_units,
+                       environments, approved_secrets, reentry_allowed_with,
+                       impersonation_allowed_until, break_glass: [{ticket, since, until}],
+                       and any limit}}
+                       ignored_clients: [{issuer, subject, reason}]
+    classes.yaml       classes: {NAME: {version, description, risk_tier, signoff_roles, and any
+                       limit}}
     people.yaml        people: {PRINCIPAL: {display_name, status, left_at}}
+                       groups: {NAME: {members}}
     signoffs.yaml      signoffs: [{class, version, scope_hash, approver, role, signed_at,
                        expires_at}]
     trust.yaml         issuers: {ISSUER: {trust_domain, has_hierarchy, bare_wildcard,
-                       foreign_without_logs, max_ttl_s, single_use}}
-                       trust_edges: [{from_domain, to_domain, issuer, allowed_scopes, expires_at}]
+                       foreign_without_logs, max_ttl_s, single_use, revocation_cascades}}
+                       trust_edges: [{from_domain, to_domain, issuer, allowed_scopes, valid_from,
+                       expires_at}]
+                       role_edges: [{source, target, account, expires_at}]
+                       resource_servers: {NAME: {aliases}}
+                       egress: [{identity, ip_prefix}]
                        delegation_records: {ID: {principal, delegate, business_unit, scopes,
                        audience, not_before, not_after, purpose, status}}
                        identity_maps: [{from_issuer, from_subject, to_issuer, to_subject, basis}]
@@ -23,12 +35,16 @@ duplicate key; the others are lists.
                        tiers: [{issuer, audience, scope, tier, action_class}]
                        maps: [{from_issuer, from_audience, from_scope,
                        to_issuer, to_audience, to_scope}]
+    sources.yaml       sources: {SOURCE: {tenant_id, expected_interval_s, grace_s, retention_s,
+                       paired_with, owner}}
     suppressions.yaml  suppressions: {ID: {rule, predicate, reason, owner, created_at, expires_at}}
 
 Limits, which an agent inherits from its class unless it names its own:
-expected_tools, scope_ceiling, allowed_parents, allowed_children, max_depth,
-max_fanout, max_ttl_s, approval_required_for, human_root_required,
-jit_required, static_secret_allowed.  A limit that is not given is null: it
+expected_tools, expected_audiences, scope_ceiling, allowed_parents, allowed_children,
+max_depth, max_fanout, max_ttl_s, max_renewal_s, approval_required_for,
+human_root_required, jit_required, static_secret_allowed, pop_required,
+source_identity_required, delegation_record_required, background_sync,
+ambient_tools, approved_combinations.  A limit that is not given is null: it
 says nothing, which is not an empty list.
 
 An alias or scope entry without issuer (or audience) holds for any.

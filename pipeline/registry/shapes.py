@@ -59,8 +59,12 @@ TIME = Key("time")
 NEEDED_TEXT = Key("text", required=True)
 NEEDED_TIME = Key("time", required=True)
 
+ENVIRONMENTS = ("prod", "stage", "dev", "test", "unknown")
+RISK_TIER = Key("word", words=("normal", "high"))
+
 LIMITS = {
     "expected_tools": TEXTS,
+    "expected_audiences": TEXTS,
     "scope_ceiling": TEXTS,
     "allowed_parents": Key("texts", refers_to="agents"),
     "allowed_children": Key("texts", refers_to="agents"),
@@ -71,6 +75,13 @@ LIMITS = {
     "human_root_required": FLAG,
     "jit_required": FLAG,
     "static_secret_allowed": FLAG,
+    "pop_required": FLAG,
+    "source_identity_required": FLAG,
+    "delegation_record_required": FLAG,
+    "background_sync": FLAG,
+    "max_renewal_s": COUNT,
+    "ambient_tools": TEXTS,
+    "approved_combinations": TEXTS,
 }
 
 AGENT = {
@@ -95,12 +106,31 @@ AGENT = {
     "is_broker": FLAG,
     "vendor_hosted": FLAG,
     "trust_domain": TEXT,
-    "environment": Key("word", words=("prod", "stage", "dev", "test", "unknown")),
+    "environment": Key("word", words=ENVIRONMENTS),
     "status": Key("word", words=("proposed", "active", "suspended", "decommissioned")),
     "status_since": TIME,
     "pass_through": FLAG,
     "delegate_for": Key("texts", refers_to="agents"),
     "static_secret_exception_until": TIME,
+    "backup_owner": TEXT,
+    "risk_tier": RISK_TIER,
+    "registered_at": TIME,
+    "last_reviewed_at": TIME,
+    "review_due_at": TIME,
+    "valid_until": TIME,
+    "seasonal": FLAG,
+    "vendor": TEXT,
+    "vendor_review_id": TEXT,
+    "vendor_exception_until": TIME,
+    "vendor_accounts": TEXTS,
+    "shared_units": TEXTS,
+    "environments": Key("words", words=ENVIRONMENTS),
+    "approved_secrets": TEXTS,
+    "reentry_allowed_with": Key("texts", refers_to="agents"),
+    "impersonation_allowed_until": TIME,
+    "break_glass": Key(
+        "entries", entry={"ticket": NEEDED_TEXT, "since": NEEDED_TIME, "until": NEEDED_TIME}
+    ),
     **LIMITS,
 }
 
@@ -111,6 +141,7 @@ ISSUER = {
     "foreign_without_logs": FLAG,
     "max_ttl_s": COUNT,
     "single_use": FLAG,
+    "revocation_cascades": FLAG,
 }
 
 DELEGATION_RECORD = {
@@ -126,9 +157,23 @@ DELEGATION_RECORD = {
 }
 
 FILES: Mapping[str, Mapping[str, Key]] = {
-    "agents.yaml": {"agents": Key("named", entry=AGENT)},
+    "agents.yaml": {
+        "agents": Key("named", entry=AGENT),
+        "ignored_clients": Key(
+            "entries", entry={"issuer": TEXT, "subject": NEEDED_TEXT, "reason": NEEDED_TEXT}
+        ),
+    },
     "classes.yaml": {
-        "classes": Key("named", entry={"version": TEXT, "description": TEXT, **LIMITS})
+        "classes": Key(
+            "named",
+            entry={
+                "version": TEXT,
+                "description": TEXT,
+                "risk_tier": RISK_TIER,
+                "signoff_roles": TEXTS,
+                **LIMITS,
+            },
+        )
     },
     "people.yaml": {
         "people": Key(
@@ -138,7 +183,8 @@ FILES: Mapping[str, Mapping[str, Key]] = {
                 "status": Key("word", required=True, words=("active", "on_leave", "left")),
                 "left_at": TIME,
             },
-        )
+        ),
+        "groups": Key("named", entry={"members": Key("texts", required=True)}),
     },
     "signoffs.yaml": {
         "signoffs": Key(
@@ -163,8 +209,22 @@ FILES: Mapping[str, Mapping[str, Key]] = {
                 "to_domain": NEEDED_TEXT,
                 "issuer": TEXT,
                 "allowed_scopes": TEXTS,
+                "valid_from": TIME,
                 "expires_at": TIME,
             },
+        ),
+        "role_edges": Key(
+            "entries",
+            entry={
+                "source": NEEDED_TEXT,
+                "target": NEEDED_TEXT,
+                "account": TEXT,
+                "expires_at": TIME,
+            },
+        ),
+        "resource_servers": Key("named", entry={"aliases": Key("texts", required=True)}),
+        "egress": Key(
+            "entries", entry={"identity": Key("text", refers_to="agents"), "ip_prefix": NEEDED_TEXT}
         ),
         "delegation_records": Key("named", entry=DELEGATION_RECORD),
         "identity_maps": Key(
@@ -209,6 +269,19 @@ FILES: Mapping[str, Mapping[str, Key]] = {
                 "to_scope": NEEDED_TEXT,
             },
         ),
+    },
+    "sources.yaml": {
+        "sources": Key(
+            "named",
+            entry={
+                "tenant_id": TEXT,
+                "expected_interval_s": COUNT,
+                "grace_s": COUNT,
+                "retention_s": COUNT,
+                "paired_with": TEXT,
+                "owner": TEXT,
+            },
+        )
     },
     "suppressions.yaml": {
         "suppressions": Key(
