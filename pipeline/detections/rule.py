@@ -18,6 +18,7 @@ A rule is content, not code: a folder `<rule_id>/` with these files.
     version           "major.minor.patch"; a new major version gives new finding ids
     family            PC, SP, LS, BT, GO, TR: the prefix of the code
     maturity          experimental | stable
+    maturity_reason   one sentence: why it is not stable yet; required when experimental
     severity          base severity, 1 info to 5 critical
     kind              presence | absence
     why               one paragraph for the analyst
@@ -30,6 +31,8 @@ A rule is content, not code: a folder `<rule_id>/` with these files.
                       its time no longer returns.  "refuted": it never was true.  "resolved": it was
                       true and has ended (a rotation that was made up for).
     credential_theft  optional, default false: severity is not lowered outside production
+    owner_role        optional, default "application": which of an identity's three owners a
+                      finding goes to: application, iam, platform
     [needs]           tables: every view that the .sql files read, `reg_*` and `rule_watermarks`
                       included; sources: families (tool_call, token_event, secret_event) whose
                       sources must be complete before an absence rule may speak
@@ -117,6 +120,7 @@ MAPPINGS = ("owasp_asi", "owasp_nhi", "maestro", "nist_govern", "attack", "atlas
 SQL_FILES = ("rule.sql", "count.sql", "graph.sql")
 MOST_SEVERE = 5
 RUNBOOK_STEPS = (2, 3)
+OWNER_ROLES = ("application", "iam", "platform")
 
 Value = str | int | float | bool | list[str]
 
@@ -145,6 +149,8 @@ _KEYS: Mapping[str, tuple[type, Any]] = {
     "runbook": (list, _REQUIRED),
     "when_gone": (str, "refuted"),
     "credential_theft": (bool, False),
+    "maturity_reason": (str, ""),
+    "owner_role": (str, OWNER_ROLES[0]),
     "needs": (dict, _REQUIRED),
     "window": (dict, {}),
     "parameters": (dict, {}),
@@ -155,6 +161,7 @@ _WORDS = {
     "maturity": ("experimental", "stable"),
     "kind": ("presence", "absence"),
     "when_gone": ("refuted", "resolved"),
+    "owner_role": OWNER_ROLES,
 }
 
 
@@ -188,6 +195,8 @@ class Rule:
     runbook: tuple[str, ...]
     when_gone: str
     credential_theft: bool
+    maturity_reason: str
+    owner_role: str
     tables: tuple[str, ...]
     sources: tuple[str, ...]
     every_s: int
@@ -378,6 +387,8 @@ class _Reader:
             self.fault("code", f'"code" must be the family and two digits, as {family}-01')
         if not re.fullmatch(r"\d+\.\d+\.\d+", declared["version"]):
             self.fault("version", '"version" must be major.minor.patch')
+        if declared["maturity"] == "experimental" and not declared["maturity_reason"].strip():
+            self.fault("maturity", 'an experimental rule must say why: "maturity_reason"')
         if not 1 <= declared["severity"] <= MOST_SEVERE:
             self.fault("severity", '"severity" must be 1 (info) to 5 (critical)')
         if not declared["identity"]:

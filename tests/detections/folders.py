@@ -46,7 +46,7 @@ def toml(name: str, **over: object) -> str:
         "title": '"Something was denied"',
         "version": '"1.0.0"',
         "family": '"GO"',
-        "maturity": '"experimental"',
+        "maturity": '"stable"',
         "severity": 3,
         "kind": '"presence"',
         "why": '"Because."',

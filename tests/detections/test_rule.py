@@ -40,6 +40,16 @@ def test_the_template_is_a_rule():
         ({"code": '"PC-01"'}, 2, '"code" must be the family and two digits, as GO-01'),
         ({"version": '"1"'}, 4, '"version" must be major.minor.patch'),
         ({"kind": '"sometimes"'}, 8, '"kind" is "sometimes", not one of presence, absence'),
+        (
+            {"maturity": '"experimental"'},
+            6,
+            'an experimental rule must say why: "maturity_reason"',
+        ),
+        (
+            {"owner_role": '"app"'},
+            14,
+            '"owner_role" is "app", not one of application, iam, platform',
+        ),
         ({"identity": "[]"}, 10, '"identity" must name at least one column'),
         ({"identity": "[1]"}, 10, '"identity" must be a list of texts'),
         ({"runbook": '["Look."]'}, 13, '"runbook" must have two or three steps'),
