@@ -1,4 +1,4 @@
-"""The `identities` table: the registry, beside what the events show of each identity."""
+"""The `identities` and `identity_periods` tables: who is registered, now and over time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 def write_identities(
     lake: Lake, con: duckdb.DuckDBPyConnection, registry: Registry, now: datetime
 ) -> None:
-    """Replace `identities` if it would change; `con` has the views and the registry."""
-    schema = tables()["identities"].schema
-    rows = schema.empty_table()
-    # Without a registry there is nothing to look up, and a lake to read through.
-    if registry.tables()["reg_identities"].num_rows:
-        bound = {"as_of": now, "policy_version": registry.policy_version}
-        rows = con.sql(statement("identities"), params=bound).to_arrow_table().cast(schema)
-    stored = con.sql("SELECT * FROM identities ORDER BY identity_id").to_arrow_table().cast(schema)
-    if not rows.equals(stored):
-        lake.replace_table("identities", rows)
+    """Replace what would change of both; `con` has the views and the registry."""
+    bound = {"as_of": now, "policy_version": registry.policy_version}
+    for name, values in (("identities", bound), ("identity_periods", None)):
+        schema = tables()[name].schema
+        rows = schema.empty_table()
+        # Without a registry there is nothing to look up, and a lake to read through.
+        if registry.tables()["reg_identities"].num_rows:
+            rows = con.sql(statement(name), params=values).to_arrow_table().cast(schema)
+        stored = con.table(name).order(", ".join(tables()[name].key)).to_arrow_table()
+        if not rows.equals(stored.cast(schema)):
+            lake.replace_table(name, rows)

@@ -23,6 +23,7 @@ from pipeline.detections.check import EPOCH
 from pipeline.detections.finding import Changes, Look, load_suppressions, statement, work_out
 from pipeline.detections.identities import write_identities
 from pipeline.detections.ledger import Claim, Window, alone, claim, write
+from pipeline.detections.policy import record_policy
 from pipeline.errors import RuleError, RuleErrors
 from pipeline.lake.tables import tables
 
@@ -78,6 +79,7 @@ def run_detections(
         LakeError: another detection has held the lake for too long.
     """
     with alone(lake):
+        registry = record_policy(lake, registry, now)
         claims = claim(lake, rules, window, again=again, started_at=datetime.now(UTC))
         with lake.connect(comments=False) as con:
             for name, table in registry.tables().items():

@@ -23,7 +23,7 @@ from pipeline.lake.publication import BuildSession, start_build
 from pipeline.lake.rewrite import conform
 from pipeline.lake.snapshot import take_snapshot
 from pipeline.lake.tables import RAW_TABLES, tables
-from pipeline.lake.views import define_views, new_connection
+from pipeline.lake.views import define_views, new_connection, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -121,6 +121,13 @@ class Lake:
         """Replace all rows of a table (`identities`) in one commit."""
         declared = tables()[table]
         self._retried(table, lambda folder: folder.overwrite(conform(declared, rows)))
+
+    def read_table(self, table: str) -> pa.Table:
+        """Return all rows of one small table at its newest version."""
+        folder = self._folder(table)
+        with new_connection() as con:
+            rows: pa.Table = con.sql(scan(folder.table, folder.at())).to_arrow_table()
+        return rows
 
     def connect_script(self) -> Path:
         """Write and return the init script for other DuckDB clients (`duckdb -init`)."""

@@ -7,7 +7,7 @@ the rules to say, as of the time that they look at.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING
 from pipeline.errors import RegistryError, RegistryErrors
 from pipeline.registry.read import Entry, Reader
 from pipeline.registry.shapes import FILES
-from pipeline.registry.tables import Sections, build_tables
+from pipeline.registry.tables import build_tables, period_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
+
+    from pipeline.registry.decisions import Sections
+    from pipeline.registry.periods import Version
 
 LONGEST_SUPPRESSION = timedelta(days=180)
 
@@ -34,10 +39,16 @@ class Registry:
 
     policy_version: str
     _tables: dict[str, pa.Table]
+    sections: Sections = field(default_factory=dict, repr=False, compare=False)
+    """The entries of each section as written, with their lines."""
 
     def tables(self) -> dict[str, pa.Table]:
         """Return every `reg_*` table by name, empty ones included."""
         return dict(self._tables)
+
+    def with_history(self, versions: Sequence[Version]) -> Registry:
+        """Return this registry with the periods of all versions, oldest first, this one last."""
+        return replace(self, _tables=self._tables | period_tables(versions))
 
 
 def load_registry(folder: str | Path | None) -> Registry:
@@ -67,7 +78,7 @@ def load_registry(folder: str | Path | None) -> Registry:
     errors += _check(sections)
     if errors:
         raise RegistryErrors(sorted(errors, key=lambda error: (error.file, error.line)))
-    return Registry(digest.hexdigest()[:16], build_tables(sections))
+    return Registry(digest.hexdigest()[:16], build_tables(sections), sections)
 
 
 def _unknown_file(file: Path) -> RegistryError:

@@ -84,21 +84,13 @@ LIMITS = {
     "approved_combinations": TEXTS,
 }
 
-AGENT = {
+# What is decided about an agent: its earlier states may differ in these.
+_DECIDED = {
     "kind": Key(
         "word", words=("human", "agent", "agent_user", "workload", "service_account", "client")
     ),
     "display_name": TEXT,
     "class": Key("text", refers_to="classes"),
-    "aliases": Key("entries", entry={"issuer": TEXT, "subject": NEEDED_TEXT}),
-    "credential_ids": Key(
-        "entries",
-        entry={
-            "issuer": TEXT,
-            "kind": Key("word", required=True, words=CREDENTIAL_KINDS),
-            "id": NEEDED_TEXT,
-        },
-    ),
     "owner_iam": TEXT,
     "owner_platform": TEXT,
     "owner_application": TEXT,
@@ -112,6 +104,16 @@ AGENT = {
     "pass_through": FLAG,
     "delegate_for": Key("texts", refers_to="agents"),
     "static_secret_exception_until": TIME,
+    "static_secret_exceptions": Key(
+        "entries",
+        entry={
+            "secret_id": TEXT,
+            "reason": NEEDED_TEXT,
+            "approved_by": NEEDED_TEXT,
+            "since": TIME,
+            "until": NEEDED_TIME,
+        },
+    ),
     "backup_owner": TEXT,
     "risk_tier": RISK_TIER,
     "registered_at": TIME,
@@ -128,10 +130,23 @@ AGENT = {
     "approved_secrets": TEXTS,
     "reentry_allowed_with": Key("texts", refers_to="agents"),
     "impersonation_allowed_until": TIME,
+    **LIMITS,
+}
+
+AGENT = _DECIDED | {
+    "aliases": Key("entries", entry={"issuer": TEXT, "subject": NEEDED_TEXT}),
+    "credential_ids": Key(
+        "entries",
+        entry={
+            "issuer": TEXT,
+            "kind": Key("word", required=True, words=CREDENTIAL_KINDS),
+            "id": NEEDED_TEXT,
+        },
+    ),
     "break_glass": Key(
         "entries", entry={"ticket": NEEDED_TEXT, "since": NEEDED_TIME, "until": NEEDED_TIME}
     ),
-    **LIMITS,
+    "history": Key("entries", entry={"until": NEEDED_TIME} | _DECIDED),
 }
 
 ISSUER = {
