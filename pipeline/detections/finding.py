@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.detections.check import KNOWN_COLUMNS, REQUIRED_COLUMNS
-from pipeline.detections.rule import MOST_SEVERE, Rule
+from pipeline.detections.suppress import Suppression, hide
 from pipeline.errors import RuleError
 from pipeline.lake.tables import tables
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import duckdb
+
+    from pipeline.detections.rule import Rule
 
 _RETURNED = pa.schema([("finding_id", pa.string())])
 # Columns that `findings` has a place for; the others of a row become its summary.
@@ -52,15 +54,6 @@ class Look:
     end: datetime
     now: datetime
     policy_version: str
-
-
-@dataclass(frozen=True)
-class Suppression:
-    """One active entry of suppressions.yaml."""
-
-    id: str
-    predicate: Mapping[str, Sequence[str]]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -105,20 +98,15 @@ def work_out(
     """
     known = identify(look.rule, rows)
     con.register("returned", known.select(["finding_id"]).cast(_RETURNED))
-    inside = _inside(known, look)
+    stored = _stored(con, look.rule)
+    con.register("stored", stored)
+    inside = known.filter(_is_inside(known, look, _to_review(stored, look.now)))
     con.register("rule_rows", inside)
-    con.register("stored", _stored(con, look.rule))
-    rule = look.rule
-    weights = {
-        "base": rule.severity,
-        "title": rule.title,
-        "credential_theft": rule.credential_theft,
-    }
-    found = _query(con, "findings", weights)
-    con.register("found", found.append_column("suppressed_by", _suppressed(found, suppressions)))
+    found = _weigh_and_route(con, look)
+    con.register("found", hide(found, suppressions))
     stamps = {
         "now": look.now,
-        "rule_version": rule.version,
+        "rule_version": look.rule.version,
         "policy_version": look.policy_version,
     }
     compared = _query(con, "changes", stamps)
@@ -131,6 +119,18 @@ def work_out(
         _history(compared.filter(pc.is_valid(compared["change"])), gone, look),
         inside.num_rows - found.num_rows,
     )
+
+
+def _weigh_and_route(con: duckdb.DuckDBPyConnection, look: Look) -> pa.Table:
+    rule = look.rule
+    weights = {
+        "base": rule.severity,
+        "title": rule.title,
+        "credential_theft": rule.credential_theft,
+    }
+    found = _query(con, "findings", weights)
+    con.register("unrouted", found)
+    return _query(con, "routes", {"owner_role": rule.owner_role, "now": look.now})
 
 
 def identify(rule: Rule, rows: pa.Table) -> pa.Table:
@@ -172,15 +172,6 @@ def identify(rule: Rule, rows: pa.Table) -> pa.Table:
     )
 
 
-def load_suppressions(registry_table: pa.Table, rule: Rule, now: datetime) -> list[Suppression]:
-    """Return the suppressions of a rule (by id or code) that are in force."""
-    return [
-        Suppression(row["id"], json.loads(row["predicate"]), row["reason"])
-        for row in registry_table.to_pylist()
-        if row["rule"] in {rule.id, rule.code} and row["created_at"] <= now < row["expires_at"]
-    ]
-
-
 @cache
 def statement(name: str) -> str:
     """Return one statement of `sql/`."""
@@ -213,31 +204,29 @@ def _plain(value: Any) -> Any:
             return str(value)
 
 
-def _inside(rows: pa.Table, look: Look) -> pa.Table:
-    """Return the rows whose last evidence lies in [start, end); without a time they stay."""
+def _is_inside(rows: pa.Table, look: Look, review: pa.Array) -> pa.Array:
+    """Return which rows have their last evidence in [start, end), or none, or must be reviewed."""
     last = pc.coalesce(rows["last_seen"], rows["first_seen"])
     kind = last.type
     start, end = pa.scalar(look.start, kind), pa.scalar(look.end, kind)
     inside = pc.and_(pc.greater_equal(last, start), pc.less(last, end))
-    return rows.filter(pc.fill_null(inside, True))
+    return pc.or_(pc.fill_null(inside, True), pc.is_in(rows["finding_id"], value_set=review))
+
+
+def _to_review(stored: pa.Table, now: datetime) -> pa.Array:
+    """Return the findings that a look over any window judges again.
+
+    An acceptance or a suppression ends on a date; the evidence may be far older
+    than what a scheduler looks at.
+    """
+    over = pc.less_equal(stored["accepted_until"], pa.scalar(now, stored["accepted_until"].type))
+    is_due = pc.or_(pc.fill_null(over, False), pc.equal(stored["status"], "suppressed"))
+    return stored.filter(is_due)["finding_id"].combine_chunks()
 
 
 def _stored(con: duckdb.DuckDBPyConnection, rule: Rule) -> pa.Table:
     query = "SELECT * FROM findings WHERE rule_id = $rule_id"
     return con.sql(query, params={"rule_id": rule.id}).to_arrow_table()
-
-
-def _suppressed(found: pa.Table, suppressions: Sequence[Suppression]) -> pa.Array:
-    reasons: list[str | None] = [None] * found.num_rows
-    for at, row in enumerate(found.to_pylist() if suppressions else []):
-        # What is nearly certain and critical is not hidden by a pattern.
-        if row["severity"] == MOST_SEVERE:
-            continue
-        seen = row | json.loads(row["summary"]) | json.loads(row["identity"])
-        for suppression in suppressions:
-            if all(str(seen.get(k)) in wanted for k, wanted in suppression.predicate.items()):
-                reasons[at] = f"{suppression.id}: {suppression.reason}"
-    return pa.array(reasons, pa.string())
 
 
 def _gone_values(look: Look) -> dict[str, Any]:
@@ -289,17 +278,19 @@ def _history(changed: pa.Table, gone: pa.Table, look: Look) -> pa.Table:
     for rows in (changed, ended):
         # The state before is part of the id: the same turn taken twice is two changes,
         # the same run repeated after a crash is one.
-        ids = [_change_id(row) for row in rows.to_pylist()]
+        ids = [change_id(row) for row in rows.to_pylist()]
         columns = {name: rows[name] for name in schema.names if name in rows.column_names} | {
             "change_id": pa.array(ids, pa.string()),
             "rule_id": pa.repeat(pa.scalar(look.rule.id), rows.num_rows),
+            "changed_by": pa.nulls(rows.num_rows, pa.string()),
             "changed_at": pa.repeat(pa.scalar(look.now, pa.timestamp("us", "UTC")), rows.num_rows),
         }
         parts.append(pa.table(columns).select(schema.names).cast(schema))
     return pa.concat_tables(parts)
 
 
-def _change_id(row: Mapping[str, Any]) -> str:
+def change_id(row: Mapping[str, Any]) -> str:
+    """Return the id of a change: `row` is a finding after it, and its `was_updated_at`."""
     names = ("finding_id", "change", "reason", "severity", "confidence", "status", "event_uids")
     hashed = {name: row[name] for name in (*names, "was_updated_at")}
     return hashlib.sha256(canonical(hashed).encode()).hexdigest()

@@ -16,7 +16,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,8 +27,7 @@ from pipeline.lake.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import duckdb
+    from datetime import datetime
 
     from pipeline.detections.rule import Rule
     from pipeline.lake import Lake
@@ -50,16 +49,32 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to run one rule over one window now."""
+class Task:
+    """One look of one rule over `span`, which does all of `windows`."""
 
     rule: Rule
-    row: Mapping[str, Any]
+    windows: tuple[Window, ...]
+    span: Window
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to do a task now: its windows that are left to do, with their ledger rows."""
+
+    rule: Rule
+    span: Window
+    windows: tuple[Window, ...]
+    rows: tuple[Mapping[str, Any], ...]
 
 
 def run_id(rule: Rule, window: Window) -> str:
-    """Return the id of a (rule, version, window)."""
-    times = [time and time.isoformat() for time in (window.start, window.end)]
+    """Return the id of a (rule, version, window).
+
+    The open window of a rule is one, wherever it begins: a look back over the last
+    day, taken every minute, is the same line of the ledger each time.
+    """
+    start = window.start if window.end else None
+    times = [time and time.isoformat() for time in (start, window.end)]
     return hashlib.sha256(json.dumps([rule.id, rule.version, times]).encode()).hexdigest()
 
 
@@ -85,47 +100,64 @@ def alone(lake: Lake, wait_s: float = WAIT_S) -> Iterator[None]:
         lock.release()
 
 
-def claim(
-    lake: Lake,
-    rules: Sequence[Rule],
-    window: Window,
-    *,
-    again: bool,
-    started_at: datetime,
-) -> list[Claim]:
-    """Return claims on the rules that this run shall do, written down as `running`.
+def claim(lake: Lake, tasks: Sequence[Task], *, again: bool, started_at: datetime) -> list[Claim]:
+    """Return claims on what this run shall do, written down as `running`.
 
-    Left out: what another run holds, and, unless `again`, closed windows that
+    Left out: windows that another run holds, and, unless `again`, closed windows that
     are done.  A window that waits for late sources, or failed, is tried again.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    stored = _stored(lake, [run_id(rule, window) for rule in rules])
+    stored = _stored(lake, [run_id(task.rule, window) for task in tasks for window in task.windows])
     claims = []
-    for rule in rules:
-        before = stored.get(run_id(rule, window), {})
-        is_held = before.get("state") == "running" and before["lease_until"] > started_at
-        is_done = before.get("state") == "done" and window.end is not None
-        # Under the lock nobody else can be at work: who held it is dead.
-        if (is_held and not lake.is_local) or (is_done and not again):
-            continue
-        row = {
-            "run_id": run_id(rule, window),
-            "rule_id": rule.id,
-            "rule_version": rule.version,
-            "window_from": window.start,
-            "window_to": window.end,
-            "state": "running",
-            "lease_owner": owner,
-            "lease_until": started_at + LEASE,
-            "attempts": (before.get("attempts") or 0) + 1,
-            "started_at": started_at,
-        }
-        claims.append(Claim(rule, row))
-    write(lake, [one.row for one in claims])
-    if lake.is_local:
-        return claims
-    held = _stored(lake, [one.row["run_id"] for one in claims])
-    return [one for one in claims if held[one.row["run_id"]]["lease_owner"] == owner]
+    for task in tasks:
+        mine = []
+        for window in task.windows:
+            before = stored.get(run_id(task.rule, window), {})
+            is_held = before.get("state") == "running" and before["lease_until"] > started_at
+            is_done = before.get("state") == "done" and window.end is not None
+            # Under the lock nobody else can be at work: who held it is dead.
+            if (is_held and not lake.is_local) or (is_done and not again):
+                continue
+            attempts = (before.get("attempts") or 0) + 1
+            mine.append((window, _claimed(task.rule, window, owner, started_at, attempts)))
+        if mine:
+            windows, rows = zip(*mine, strict=True)
+            claims.append(Claim(task.rule, task.span, windows, rows))
+    write(lake, [row for one in claims for row in one.rows])
+    return claims if lake.is_local else _held(lake, claims, owner)
+
+
+def _claimed(
+    rule: Rule, window: Window, owner: str, started_at: datetime, attempts: int
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id(rule, window),
+        "rule_id": rule.id,
+        "rule_version": rule.version,
+        "window_from": window.start,
+        "window_to": window.end,
+        "state": "running",
+        "lease_owner": owner,
+        "lease_until": started_at + LEASE,
+        "attempts": attempts,
+        "started_at": started_at,
+    }
+
+
+def _held(lake: Lake, claims: Sequence[Claim], owner: str) -> list[Claim]:
+    """Return the claims without the windows that another run wrote its name on after us."""
+    stored = _stored(lake, [row["run_id"] for one in claims for row in one.rows])
+    held = []
+    for one in claims:
+        kept = [
+            (window, row)
+            for window, row in zip(one.windows, one.rows, strict=True)
+            if stored[row["run_id"]]["lease_owner"] == owner
+        ]
+        if kept:
+            windows, rows = zip(*kept, strict=True)
+            held.append(Claim(one.rule, one.span, windows, rows))
+    return held
 
 
 def write(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -134,24 +166,6 @@ def write(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     lake.merge("runs", table)
     return table
-
-
-def missed_windows(
-    con: duckdb.DuckDBPyConnection, rule: Rule, *, since: datetime, now: datetime
-) -> list[Window]:
-    """Return the closed windows of a rule, oldest first, that are not done.
-
-    Windows are `every_s` long and begin at `since`: after an outage the scheduler
-    runs what it missed.  The window that `now` lies in is not closed yet.
-    """
-    length = timedelta(seconds=rule.every_s)
-    query = "SELECT run_id FROM runs WHERE rule_id = $rule_id AND state = 'done'"
-    done = {row[0] for row in con.execute(query, {"rule_id": rule.id}).fetchall()}
-    windows = (
-        Window(since + number * length, since + (number + 1) * length)
-        for number in range((now - since) // length)
-    )
-    return [window for window in windows if run_id(rule, window) not in done]
 
 
 def _stored(lake: Lake, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

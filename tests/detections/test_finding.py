@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.detections.check import EPOCH, WATERMARKS, view_schemas
-from pipeline.detections.finding import Look, Suppression, finding_id, load_suppressions, work_out
+from pipeline.detections.finding import Look, finding_id, work_out
 from pipeline.detections.run import FOREVER
+from pipeline.detections.suppress import Suppression, load_suppressions
 from pipeline.errors import RuleError
 from pipeline.registry import load_registry
 from pipeline.registry.tables import SCHEMAS
@@ -274,4 +275,4 @@ def test_only_suppressions_in_force_for_this_rule_are_taken(rule):
         schema=SCHEMAS["reg_suppressions"],
     )
 
-    assert [s.id for s in load_suppressions(table, rule, NOW)] == ["by id", "by code"]
+    assert [s.id for s in load_suppressions(table, rule, NOW)] == ["by code", "by id"]

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.chains import build_chains
 from pipeline.detections.check import EPOCH
-from pipeline.detections.ledger import Window, alone, claim, missed_windows, run_id
+from pipeline.detections.decide import Decision, decide
+from pipeline.detections.ledger import Task, Window, alone, claim, run_id
 from pipeline.detections.run import run_detections
-from pipeline.errors import LakeError, RuleErrors
+from pipeline.errors import LakeError, QueryError, RuleErrors
 from pipeline.lake import open_lake
 from pipeline.registry import load_registry
 from tests.detections.folders import SQL, make_absence_rule, make_rule
@@ -292,38 +293,105 @@ def test_evidence_that_left_by_retention_refutes_nothing(lake, tmp_path):
     assert states(lake) == [("a", "open", None)]
 
 
-def closed_by_hand(lake, status):
-    with lake.connect(comments=False) as con:
-        stored = con.execute(
-            "SELECT * REPLACE ($1 AS status, 'by ann' AS status_reason) FROM findings", [status]
-        ).to_arrow_table()
-    lake.merge("findings", stored)
+def decided(lake, change, at=NOW, until=None):
+    (finding_id,) = rows(lake, "SELECT finding_id FROM findings")[0]
+    return decide(lake, finding_id, Decision(change, "ann", "known", until), at)
 
 
-@pytest.mark.filterwarnings("ignore:Arrow output")
-@pytest.mark.parametrize("status", ["resolved", "accepted"])
-def test_what_a_person_closed_stays_closed_without_newer_evidence(lake, tmp_path, status):
+def test_what_a_person_closed_stays_closed_without_newer_evidence(lake, tmp_path):
     rule = make_rule(tmp_path)
     write_events(lake, [denied()])
     detect(lake, rule)
-    closed_by_hand(lake, status)
+    decided(lake, "closed")
 
     detect(lake, rule, now=NOW + HOUR)
-
-    assert states(lake) == [("a", status, "by ann")]
-
-
-@pytest.mark.filterwarnings("ignore:Arrow output")
-def test_newer_evidence_opens_what_a_person_closed(lake, tmp_path):
-    rule = make_rule(tmp_path)
-    write_events(lake, [denied()])
-    detect(lake, rule)
-    closed_by_hand(lake, "resolved")
+    closed = states(lake)
     write_events(lake, [denied(event_time=NOW.isoformat())])
+    detect(lake, rule, now=NOW + 2 * HOUR)
+
+    assert closed == [("a", "resolved", "known")]
+    assert states(lake) == [("a", "open", "newer_evidence")]
+    assert rows(
+        lake, "SELECT change, changed_by FROM finding_history ORDER BY changed_at, change"
+    ) == [("closed", "ann"), ("created", None), ("reopened", None)]
+    assert rows(lake, "SELECT decided_by FROM findings") == [(None,)]
+
+
+def test_an_accepted_finding_opens_again_when_its_time_is_over(lake, tmp_path):
+    """Even where a scheduler looks only at events far newer than its evidence."""
+    rule = make_rule(tmp_path)
+    write_events(lake, [denied()])
+    detect(lake, rule)
+    decided(lake, "accepted", until=NOW + 24 * HOUR)
 
     detect(lake, rule, now=NOW + HOUR)
+    write_events(lake, [denied(event_time=NOW.isoformat())])
+    detect(lake, rule, now=NOW + 2 * HOUR)
+    within = rows(lake, "SELECT status, decided_by, len(event_uids) FROM findings")
+    late = Window(NOW + 20 * HOUR, None)
+    detect(lake, rule, now=NOW + 25 * HOUR, window=late)
+    detect(lake, rule, now=NOW + 26 * HOUR, window=late)
 
-    assert states(lake) == [("a", "open", "found_again")]
+    assert within == [("accepted", "ann", 2)]
+    assert states(lake) == [("a", "open", "acceptance_expired")]
+    assert history(lake) == [
+        ("accepted", "known"),
+        ("created", "created"),
+        ("updated", "known"),
+        ("reopened", "acceptance_expired"),
+    ]
+
+
+def test_an_accepted_finding_that_got_worse_opens_again(lake, tmp_path):
+    write_events(lake, [denied()])
+    detect(lake, make_rule(tmp_path, severity=2))
+    decided(lake, "accepted", until=NOW + 24 * HOUR)
+
+    detect(lake, make_rule(tmp_path, severity=1), now=NOW + HOUR)
+    milder = states(lake)
+    detect(lake, make_rule(tmp_path, severity=3), now=NOW + 2 * HOUR)
+
+    assert milder == [("a", "accepted", "known")]
+    assert states(lake) == [("a", "open", "severity_rose")]
+
+
+def test_an_acceptance_outlives_a_time_in_which_the_finding_was_gone(lake, tmp_path):
+    rule = make_rule(tmp_path)
+    write_events(lake, [denied()])
+    detect(lake, rule)
+    decided(lake, "accepted", until=NOW + 24 * HOUR)
+    blind = make_rule(tmp_path / "blind", sql=SQL.replace("'denied'", "'timeout'"))
+
+    detect(lake, blind, now=NOW + HOUR)
+    gone = states(lake)
+    detect(lake, rule, now=NOW + 2 * HOUR)
+
+    assert gone == [("a", "refuted", "refuted_by_late_evidence")]
+    assert states(lake) == [("a", "accepted", "found_again")]
+
+
+def test_a_decision_needs_a_finding_that_is_not_over_and_a_time_to_come(lake, tmp_path):
+    write_events(lake, [denied()])
+    detect(lake, make_rule(tmp_path))
+
+    with pytest.raises(QueryError, match="in the future"):
+        decided(lake, "accepted", until=NOW)
+    decided(lake, "closed")
+    with pytest.raises(QueryError, match="is resolved, not open"):
+        decided(lake, "accepted", until=NOW + HOUR)
+
+
+def test_a_crash_in_the_middle_of_a_decision_leaves_one_line_of_history(lake, tmp_path):
+    write_events(lake, [denied()])
+    detect(lake, make_rule(tmp_path))
+    merge, lake.merge = lake.merge, lambda *_: (_ for _ in ()).throw(LakeError("gone"))
+    with pytest.raises(LakeError):
+        decided(lake, "closed")
+    lake.merge = merge
+
+    decided(lake, "closed", at=NOW + HOUR)
+
+    assert [change for change, _ in history(lake)] == ["closed", "created"]
 
 
 def test_a_suppressed_finding_is_stored_and_opens_when_the_suppression_ends(lake, tmp_path):
@@ -340,7 +408,7 @@ def test_a_suppressed_finding_is_stored_and_opens_when_the_suppression_ends(lake
     detect(lake, rule, now=NOW + timedelta(days=2), registry=tmp_path / "registry")
 
     assert hidden == [("a", "suppressed", "s1: noise"), ("b", "open", None)]
-    assert states(lake)[0] == ("a", "open", "found_again")
+    assert states(lake)[0] == ("a", "open", "suppression_ended")
 
 
 def test_tenants_never_share_a_finding(lake, tmp_path):
@@ -381,7 +449,7 @@ def test_what_a_crashed_run_left_is_taken_over(lake, tmp_path):
     write_events(lake, [denied()])
     rule = make_rule(tmp_path)
     window = Window(EPOCH, NOW)
-    claim(lake, [rule], window, again=False, started_at=NOW)
+    claim(lake, [Task(rule, (window,), window)], again=False, started_at=NOW)
     left = rows(lake, "SELECT state FROM runs")
 
     detect(lake, rule, window=window, again=False)
@@ -393,11 +461,13 @@ def test_what_a_crashed_run_left_is_taken_over(lake, tmp_path):
 def test_on_an_object_store_a_held_lease_is_respected_until_it_lapses(lake, tmp_path):
     rule = make_rule(tmp_path)
     window = Window(EPOCH, NOW)
-    claim(lake, [rule], window, again=False, started_at=NOW)
+    claim(lake, [Task(rule, (window,), window)], again=False, started_at=NOW)
     lake.is_local = False
 
-    held = claim(lake, [rule], window, again=False, started_at=NOW + timedelta(minutes=5))
-    lapsed = claim(lake, [rule], window, again=False, started_at=NOW + HOUR)
+    held = claim(
+        lake, [Task(rule, (window,), window)], again=False, started_at=NOW + timedelta(minutes=5)
+    )
+    lapsed = claim(lake, [Task(rule, (window,), window)], again=False, started_at=NOW + HOUR)
 
     assert held == []
     assert [one.rule.id for one in lapsed] == ["denied"]
@@ -406,20 +476,6 @@ def test_on_an_object_store_a_held_lease_is_respected_until_it_lapses(lake, tmp_
 def test_one_detection_at_a_time(lake):
     with alone(lake), pytest.raises(LakeError, match="held by"), alone(lake, wait_s=0):
         pass
-
-
-def test_after_an_outage_the_windows_that_were_missed_are_known(lake, tmp_path):
-    rule = make_rule(tmp_path, extra="[window]\nevery_s = 3600")
-    since = NOW - 3 * HOUR
-    detect(lake, rule, window=Window(since + HOUR, since + 2 * HOUR))
-
-    with lake.connect(comments=False) as con:
-        missed = missed_windows(con, rule, since=since, now=NOW + timedelta(minutes=30))
-
-    assert missed == [
-        Window(since, since + HOUR),
-        Window(since + 2 * HOUR, since + 3 * HOUR),
-    ]
 
 
 def test_a_new_version_of_a_rule_runs_its_windows_anew(tmp_path):

@@ -1,4 +1,4 @@
--- What one run of a rule found: one row per finding, severity and routing worked out.
+-- What one run of a rule found: one row per finding, its severity worked out.
 --
 -- `rule_rows` are the rule's rows inside the window; rows that share an identity
 -- become one finding with the evidence of all.
@@ -33,23 +33,6 @@ issued AS (
     FROM credentials
     SEMI JOIN wanted USING (tenant_id, credential_key)
 ),
-owned AS (
-    SELECT identity_id, coalesce(owner_application, owner_platform, owner_iam) AS owner
-    FROM reg_identities
-),
--- A name that two identities with different owners bear is told to nobody by guess.
-owners AS (
-    SELECT name, min(owner) AS owner
-    FROM (
-        SELECT identity_id AS name, owner FROM owned
-        UNION ALL
-        SELECT reg_aliases.subject, owned.owner
-        FROM reg_aliases
-        JOIN owned USING (identity_id)
-    )
-    GROUP BY name
-    HAVING count(DISTINCT owner) = 1
-),
 joined AS (
     SELECT
         foremost.*,
@@ -58,17 +41,13 @@ joined AS (
         coalesce(evidence.event_uids, []) AS event_uids,
         behind.actor_path AS chain_path,
         coalesce(foremost.confidence, foremost.chain_confidence, behind.confidence, 1.0) AS sure,
-        coalesce(foremost.observer, issued.observer) AS seen_by,
-        coalesce(told.owner, about.owner, acting.owner, 'unowned') AS route_owner
+        coalesce(foremost.observer, issued.observer) AS seen_by
     FROM foremost
     JOIN evidence USING (finding_id)
     LEFT JOIN behind
         ON behind.tenant_id = foremost.tenant_id AND behind.credential_key = foremost.credential_key
     LEFT JOIN issued
         ON issued.tenant_id = foremost.tenant_id AND issued.credential_key = foremost.credential_key
-    LEFT JOIN owners AS told ON told.name = foremost.identity_id
-    LEFT JOIN owners AS about ON about.name = foremost.entity
-    LEFT JOIN owners AS acting ON acting.name = behind.actor_path[-1]
 ),
 weighed AS (
     SELECT
@@ -114,6 +93,6 @@ SELECT
     identity,
     summary,
     coverage_note,
-    route_owner
+    identity_id
 FROM weighed
 ORDER BY finding_id

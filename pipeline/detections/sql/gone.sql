@@ -3,7 +3,8 @@
 -- An absence rule says nothing about what lies behind its watermark, and a look
 -- at an earlier moment says nothing about what a later one found.
 SELECT
-    stored.*,
+    stored.* EXCLUDE (suppressed_by),
+    CAST(NULL AS VARCHAR) AS suppressed_by,
     CASE
         WHEN stored.rule_version IS DISTINCT FROM $rule_version THEN 'rule_changed'
         WHEN stored.policy_version IS DISTINCT FROM $policy_version THEN 'policy_changed'
