@@ -1,0 +1,2 @@
+-- Secrets that work.
+SELECT count(*) AS examined FROM secrets WHERE status = 'active'
