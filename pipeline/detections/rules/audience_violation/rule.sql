@@ -190,14 +190,26 @@ platforms AS (
     GROUP BY placed.tenant_id, placed.audience
     HAVING NOT bool_or(judged.names_a_server) AND count(DISTINCT placed.credential_key) >= $platform_tokens_min
 ),
+-- And a server that no audience means, over as many tokens, has none of its own.
+unnamed_servers AS (
+    SELECT placed.tenant_id, placed.server
+    FROM placed
+    INNER JOIN judged
+        ON placed.tenant_id = judged.tenant_id AND placed.audience = judged.audience
+        AND placed.server = judged.server
+    GROUP BY placed.tenant_id, placed.server
+    HAVING NOT bool_or(judged.is_named) AND count(DISTINCT placed.credential_key) >= $platform_tokens_min
+),
 strangers AS (
     SELECT judged.tenant_id, judged.audience, judged.server
     FROM judged
     LEFT JOIN platforms
         ON judged.tenant_id = platforms.tenant_id AND judged.audience = platforms.audience
+    LEFT JOIN unnamed_servers
+        ON judged.tenant_id = unnamed_servers.tenant_id AND judged.server = unnamed_servers.server
     WHERE NOT judged.is_meant
         AND (judged.names_a_server OR judged.is_named OR judged.is_same_form)
-        AND platforms.tenant_id IS NULL
+        AND platforms.tenant_id IS NULL AND unnamed_servers.tenant_id IS NULL
 ),
 gateways AS (
     SELECT DISTINCT alike.name, period.valid_from, period.valid_to
