@@ -22,7 +22,7 @@ from pipeline.cli.options import (
 from pipeline.cli.output import listing, rows_of, write, write_json
 from pipeline.detections.ledger import Window
 from pipeline.detections.rule import read_rules
-from pipeline.detections.run import run_detections
+from pipeline.detections.run import catch_up, run_detections
 from pipeline.errors import RuleErrors
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ EXIT_FINDINGS, EXIT_FAILED = 1, 3
 @click.command(cls=ManyValues, epilog="Example: delegraph detect --from 7d --fail-on 4")
 @click.option("--from", "start", type=MOMENT, metavar="TIME", help="Start of the window.")
 @click.option("--to", "end", type=MOMENT, metavar="TIME", help="End of the window, left out.")
+@click.option(
+    "--catch-up", "is_catching_up", is_flag=True, help="Every window that is not done: for jobs."
+)
+@click.option("--since", type=MOMENT, metavar="TIME", help="Where --catch-up begins.")
 @click.option("--rules", "folders", multiple=True, metavar="DIR", help="Folders of own rules.")
 @click.option("--only", multiple=True, metavar="RULE", help="Rule ids or codes to run.")
 @click.option(
@@ -53,6 +57,8 @@ def command(
     config: Config,
     start: datetime | None,
     end: datetime | None,
+    is_catching_up: bool,
+    since: datetime | None,
     folders: tuple[str, ...],
     only: tuple[str, ...],
     fail_on: int | None,
@@ -61,13 +67,22 @@ def command(
 ) -> None:
     """Run every rule over a window of event time; print its open findings.
 
+    With --catch-up the windows are those of the rules, as the run ledger knows them:
+    every one that was missed or failed, oldest first, and the one that is open.
+
     Exits 3 when a rule failed (the others have run), 1 by --fail-on.
     """
     lake = the_lake(config)
     rules = rules_to_run((*config.detect.rules, *folders), only)
-    report = run_detections(
-        lake, the_registry(config), rules=rules, window=Window(start, end), now=as_of
-    )
+    if is_catching_up and (start or end):
+        raise click.UsageError("--catch-up knows its windows: give --since instead of --from, --to")
+    if since and not is_catching_up:
+        raise click.UsageError("--since belongs to --catch-up")
+    if is_catching_up:
+        report = catch_up(lake, the_registry(config), rules=rules, now=as_of, since=since)
+    else:
+        window = Window(start, end)
+        report = run_detections(lake, the_registry(config), rules=rules, window=window, now=as_of)
     rows = [row for row in rows_of(report.findings) if row["status"] == "open"]
     rows.sort(key=lambda row: (-row["severity"], row["rule_code"], row["finding_id"]))
     if as_json:
@@ -96,7 +111,8 @@ def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]
 
 def verdict(report: DetectReport, severities: list[int], fail_on: int | None) -> int:
     """Say what a person should know; return the exit code."""
-    say(f"{report.runs.num_rows} rules ran, {len(severities)} findings are open")
+    ran = len(set(report.runs["rule_id"].to_pylist()))
+    say(f"{ran} rules ran, {len(severities)} findings are open")
     for error in report.failed:
         say(f"error: {error}")
     if report.failed:

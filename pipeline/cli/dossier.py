@@ -1,0 +1,292 @@
+"""Everything about one finding, for whoever is woken by it.
+
+Takes a connection with the lake's views and a finding; leaves plain values for
+`--json`, or text.  Whatever came with events is hostile and cleaned on its way out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.chains.show import load_chain
+from pipeline.cli.output import ask, rows_of
+from pipeline.detections.rule import RULES, find_rules, read_rule
+from pipeline.errors import RuleErrors
+from pipeline.investigate.text import render_path
+from pipeline.log import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import duckdb
+
+    from pipeline.detections.rule import Rule
+
+SHOWN_EVENTS = 20
+SHORT_ID = 12
+_WIDTH = 96
+_CELL = 44
+_SEVERITY = {1: "INFO", 2: "LOW", 3: "MEDIUM", 4: "HIGH", 5: "CRITICAL"}
+_ABSENT = "-"
+
+Row = dict[str, Any]
+
+
+def gather(con: duckdb.DuckDBPyConnection, finding: Row, rule: Rule | None) -> Row:
+    """Return a finding with its rule, chain, evidence, coverage and history beside it."""
+    uids = finding["event_uids"] or []
+    values = {"tenant_id": finding["tenant_id"], "uids": uids}
+    events = list(rows_of(ask(con, _EVENTS, values | {"limit": SHOWN_EVENTS})))
+    stored = ask(con, _COUNT_EVENTS, values).to_pylist()[0]["events"]
+    path = load_chain(con, finding["finding_id"]) if finding["credential_key"] else None
+    lag = {
+        "tenant_id": finding["tenant_id"],
+        "last_seen": finding["last_seen"],
+        "sources": list(rule.sources) if rule else [],
+    }
+    return finding | {
+        "rule": rule and _rule(rule),
+        "chain_text": render_path(path) if path else None,
+        "evidence": {
+            "cited": len(uids),
+            "in_lake": stored,
+            "shown": len(events),
+            "events": events,
+        },
+        "coverage": {
+            "note": finding["coverage_note"],
+            "lagging_sources": list(rows_of(ask(con, _LAGGING, lag))),
+        },
+        "history": list(rows_of(ask(con, _HISTORY, {"id": finding["finding_id"]}))),
+    }
+
+
+def rule_of(rule_id: str, folders: Iterable[str]) -> Rule | None:
+    """Return the rule of a finding if it is installed here and can be read."""
+    try:
+        found = [path for path in find_rules([RULES, *map(Path, folders)]) if path.name == rule_id]
+        return read_rule(found[0]) if found else None
+    except RuleErrors:
+        return None
+
+
+def _rule(rule: Rule) -> Row:
+    return {
+        "id": rule.id,
+        "version": rule.version,
+        "maturity": rule.maturity,
+        "maturity_reason": rule.maturity_reason or None,
+        "why": rule.why,
+        "false_positives": list(rule.false_positives),
+        "remediation": rule.remediation,
+        "runbook": list(rule.runbook),
+        "mappings": {name: list(codes) for name, codes in rule.mappings.items()},
+    }
+
+
+def render(told: Row) -> str:
+    """Return the text of what `gather` found, without a trailing newline."""
+    parts = [
+        _verdict(told),
+        _section("chain", _chain(told)),
+        _section("why", _why(told)),
+        _section("what to do", _to_do(told)),
+        _section(_evidence_title(told["evidence"]), _evidence(told["evidence"])),
+        _section("coverage", _coverage(told)),
+        _section("history", [_change(change) for change in told["history"]]),
+        _section("next", _next(told)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _verdict(told: Row) -> str:
+    until = f" until {_minute(told['accepted_until'])}" if told["accepted_until"] else ""
+    by = f" by {one_line(told['decided_by'])}" if told["decided_by"] else ""
+    because = f" ({one_line(told['status_reason'])})" if told["status_reason"] else ""
+    state = f"{told['status']}{until}{by}{because}"
+    owner = one_line(told["route_owner"] or "unowned")
+    since = _minute(told["first_seen"] or told["detected_at"])
+    about = f"about {one_line(told['entity'])}   tenant {one_line(told['tenant_id'])}"
+    seen = f"last seen {_minute(told['last_seen'])}   confidence {told['confidence']:.2f}"
+    lines = [
+        f"{_SEVERITY[told['severity']]}  {told['rule_code']}  {one_line(told['title'])}",
+        f"{state}   owner {owner}   since {since}",
+        f"{about}   {seen}",
+        f"finding {told['finding_id']}",
+        f"rule {told['rule_id']} {told['rule_version']}   policy {told['policy_version']}",
+    ]
+    return "\n".join(lines)
+
+
+def _chain(told: Row) -> list[str]:
+    if told["chain_text"]:
+        return list(told["chain_text"].split("\n"))
+    if told["chain_path"]:
+        return [" -> ".join(one_line(name or "unknown") for name in told["chain_path"])]
+    return ["none: this finding is not about one credential"]
+
+
+def _why(told: Row) -> list[str]:
+    rule = told["rule"]
+    if rule is None:
+        return [f"the rule {one_line(told['rule_id'])} is not installed here"]
+    lines = _wrapped(rule["why"])
+    if rule["maturity"] == "experimental":
+        lines += _wrapped(f"Experimental: {rule['maturity_reason']}")
+    for told_wrong in rule["false_positives"]:
+        lines += _wrapped(f"- may be right: {told_wrong}")
+    return lines
+
+
+def _to_do(told: Row) -> list[str]:
+    rule = told["rule"]
+    if rule is None:
+        return [_ABSENT]
+    lines = []
+    for number, step in enumerate(rule["runbook"], start=1):
+        lines += _wrapped(f"{number}. {step}")
+    return [*lines, *_wrapped(f"To mend it: {rule['remediation']}")]
+
+
+def _evidence_title(evidence: Mapping[str, Any]) -> str:
+    lost = evidence["cited"] - evidence["in_lake"]
+    gone = f", {lost} no longer in the lake" if lost > 0 else ""
+    return f"evidence: {evidence['shown']} of {evidence['cited']} events{gone}"
+
+
+def _evidence(evidence: Mapping[str, Any]) -> list[str]:
+    names = ("time", "source", "what", "who", "outcome")
+    cells = [
+        [_cell(_minute(e["event_time"])), *(_cell(e[name]) for name in names[1:])]
+        for e in evidence["events"]
+    ]
+    if not cells:
+        return [_ABSENT]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (names, *cells)
+    ]
+
+
+def _coverage(told: Row) -> list[str]:
+    lines = _wrapped(told["coverage"]["note"] or "no note")
+    for source in told["coverage"]["lagging_sources"]:
+        lines.append(
+            f"{one_line(source['source'])} is complete only up to {_minute(source['watermark'])}:"
+            " more evidence may come"
+        )
+    return lines
+
+
+def _change(change: Row) -> str:
+    by = f" by {change['changed_by']}" if change["changed_by"] else ""
+    until = f" until {_minute(change['accepted_until'])}" if change["accepted_until"] else ""
+    reason = f": {change['reason']}" if change["reason"] not in (None, change["change"]) else ""
+    return one_line(
+        f"{_minute(change['changed_at'])}  {change['change']}{by}{until}{reason}"
+        f"  (severity {change['severity']}, {change['status']})"
+    )
+
+
+def _next(told: Row) -> list[str]:
+    name = told["finding_id"][:SHORT_ID]
+    lines = [
+        f"accept a risk   delegraph findings accept {name} --until DATE --reason TEXT",
+        f"close it        delegraph findings close {name} --reason TEXT",
+    ]
+    if told["severity"] < max(_SEVERITY):
+        lines.append(
+            f"hide a pattern  suppressions.yaml: {{rule: {told['rule_code']},"
+            " predicate: {COLUMN: VALUE}, reason, owner, created_at, expires_at}"
+        )
+    else:
+        lines.append("hide a pattern  not possible: nothing hides what is critical")
+    return lines
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title.upper(), *(f"  {line}" for line in lines)])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(one_line(text.strip()), _WIDTH, subsequent_indent="  ")
+
+
+def _cell(value: Any) -> str:
+    text = one_line(str(value)) if value not in (None, "") else _ABSENT
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+
+
+def _minute(moment: str | None) -> str:
+    """Return a JSON time to the second."""
+    return f"{moment[:19].replace('T', ' ')}Z" if moment else "unknown"
+
+
+_EVENTS = """
+WITH cited AS (SELECT DISTINCT unnest($uids::VARCHAR[]) AS event_uid),
+shown AS (
+    SELECT event_uid, event_time, source, tenant_id, outcome,
+        'call ' || tool_name || coalesce(' on ' || resource, '') AS what,
+        coalesce(agent_id, actor_id, '?') || coalesce(' for ' || subject_id, '') AS who
+    FROM tool_calls
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+    UNION ALL
+    SELECT event_uid, event_time, source, tenant_id, outcome,
+        op || ' ' || credential_kind || ' ' || coalesce(credential_id, '?') AS what,
+        coalesce(actor_id, client_id, '?') || coalesce(' for ' || subject_id, '') AS who
+    FROM token_events
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+    UNION ALL
+    SELECT event_uid, event_time, source, tenant_id, NULL AS outcome,
+        op || ' ' || secret_kind || ' ' || coalesce(secret_id, '?') AS what,
+        coalesce(accessed_by_id, bound_identity_id) AS who
+    FROM secret_events
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+)
+SELECT DISTINCT event_time, source, what, who, outcome, event_uid
+FROM shown
+WHERE tenant_id = $tenant_id
+ORDER BY event_time, event_uid
+LIMIT $limit
+"""
+
+_COUNT_EVENTS = """
+WITH cited AS (SELECT DISTINCT unnest($uids::VARCHAR[]) AS event_uid),
+present AS (
+    SELECT event_uid, tenant_id FROM tool_calls
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+    UNION
+    SELECT event_uid, tenant_id FROM token_events
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+    UNION
+    SELECT event_uid, tenant_id FROM secret_events
+    WHERE event_uid IN (SELECT event_uid FROM cited)
+)
+SELECT count(*) AS events FROM present WHERE tenant_id = $tenant_id
+"""
+
+# Sources that may still bring events of the finding's time.
+_LAGGING = """
+SELECT source, observer, watermark, last_event_time
+FROM watermarks
+WHERE tenant_id = $tenant_id
+    AND watermark < $last_seen::TIMESTAMPTZ
+    AND (
+        len($sources::VARCHAR[]) = 0
+        OR (has_tool_calls AND list_contains($sources::VARCHAR[], 'tool_call'))
+        OR (has_token_events AND list_contains($sources::VARCHAR[], 'token_event'))
+        OR (has_secret_events AND list_contains($sources::VARCHAR[], 'secret_event'))
+    )
+ORDER BY watermark, source
+LIMIT 10
+"""
+
+_HISTORY = """
+SELECT changed_at, change, reason, changed_by, accepted_until, severity, status
+FROM finding_history
+WHERE finding_id = $id
+ORDER BY changed_at, change_id
+"""
