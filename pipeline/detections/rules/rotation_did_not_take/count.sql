@@ -1,0 +1,2 @@
+-- Rotations.
+SELECT count(*) AS examined FROM secret_events WHERE op = 'rotate'
