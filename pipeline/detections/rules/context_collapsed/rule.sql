@@ -72,22 +72,25 @@ human_calls AS (
             OR (subject_kind = 'human' AND observer <> 'agent_runtime')
         )
 ),
+human_credentials AS (
+    SELECT held.tenant_id, held.credential_key, chain.root_principal, chain.confidence, made.event_uid
+    FROM chains AS chain
+    INNER JOIN credentials AS held
+        ON chain.tenant_id = held.tenant_id AND chain.credential_key = held.credential_key
+    CROSS JOIN unnest(held.event_uids) AS made(event_uid)
+    WHERE chain.root_kind IN ('human_interactive', 'human_federated')
+        AND chain.confidence >= $chain_confidence_min
+),
 human_tokens AS (
     SELECT
         event.tenant_id, event.event_uid, event.event_uid AS call_key, event.event_time, event.trace_id,
         event.txn_id, event.span_id, coalesce(event.actor_id, event.client_id) AS agent_id,
-        coalesce(chain.root_principal, event.subject_id) AS principal, alias.credential_key, chain.confidence
+        coalesce(made.root_principal, event.subject_id) AS principal, made.credential_key, made.confidence
     FROM token_events AS event
-    INNER JOIN credential_aliases AS alias
-        ON event.tenant_id = alias.tenant_id AND event.credential_id = alias.id
-        AND event.credential_kind = alias.kind
-        AND event.credential_issuer IS NOT DISTINCT FROM alias.issuer
-    INNER JOIN chains AS chain
-        ON alias.tenant_id = chain.tenant_id AND alias.credential_key = chain.credential_key
+    INNER JOIN human_credentials AS made
+        ON event.tenant_id = made.tenant_id AND event.event_uid = made.event_uid
     WHERE coalesce(event.trace_id, event.txn_id) IS NOT NULL
-        AND event.op IN ('issue', 'exchange', 'refresh', 'assume', 'delegate', 'use') AND event.outcome = 'success'
-        AND chain.root_kind IN ('human_interactive', 'human_federated')
-        AND chain.confidence >= $chain_confidence_min
+        AND event.op IN ('issue', 'exchange', 'refresh', 'assume', 'delegate') AND event.outcome = 'success'
 ),
 human_hops AS (
     SELECT hop.*, 'trace ' || hop.trace_id AS meeting FROM human_calls AS hop WHERE hop.trace_id IS NOT NULL
