@@ -31,15 +31,15 @@ COMMANDS = {
     "ingest": ("ingest", "Take events from Kafka or files into the lake."),
     "run": ("run", "Ingest, build, detect and alert continuously."),
     "chains": ("chains", "Build and show delegation chains."),
-    "rules": ("rules", "List and test the detection rules."),
+    "rules": ("rules", "List, test, lint and try the detection rules."),
     "detect": ("detect", "Run the rules."),
-    "findings": ("findings", "List, show and close findings."),
+    "findings": ("findings", "List, show, accept and close findings."),
     "alerts": ("alerts", "Send alerts, try a sink."),
     "sql": ("sql", "Ask the lake one SELECT."),
     "connect": ("connect", "Print the init script that opens the lake in any DuckDB client."),
     "lake": ("lake", "Compact, expire, verify, describe the lake."),
     "dead-letters": ("dead_letters", "List and replay the records that could not be taken."),
-    "registry": ("registry", "Check the policy registry."),
+    "registry": ("registry", "Check, show and compare policy registries."),
     "config": ("config", "Show the effective configuration."),
 }
 

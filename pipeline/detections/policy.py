@@ -36,8 +36,8 @@ def record_policy(
     """Record the registry's version if it is new; return it with the history of all versions.
 
     `since` states that this version has been in force since then, whatever was
-    recorded from that time on.  May be called twice, and by two jobs at once: a
-    version that stands there twice in a row is one.
+    recorded from that time on.  May be called twice, and by two jobs at once: both
+    write the same record, or one that says the same once more.
 
     Raises:
         LakeError: the record could not be written.
@@ -91,15 +91,10 @@ def _row(
 ) -> dict[str, Any]:
     text = decide(registry.sections).text
     digest = hashlib.sha256(text.encode()).hexdigest()
-    # A row of this very moment would give way to this one, and its text with it.
-    others = [
-        r
-        for r in recorded
-        if (r["policy_version"], r["recorded_at"]) != (registry.policy_version, at)
-    ]
-    is_held = any(row["decisions_hash"] == digest and row["decisions"] for row in others)
+    is_held = any(row["decisions_hash"] == digest and row["decisions"] for row in recorded)
     valid_from = at if since is None else since
     return {
+        "sequence": recorded[-1]["sequence"] + 1 if recorded else 1,
         "policy_version": registry.policy_version,
         "recorded_at": at,
         "valid_from": None if valid_from == ALWAYS[0] else valid_from,
@@ -111,4 +106,4 @@ def _row(
 def _recorded(lake: Lake) -> list[dict[str, Any]]:
     """Return every recorded version in the order of its recording."""
     rows: list[dict[str, Any]] = lake.read_table(_TABLE).to_pylist()
-    return sorted(rows, key=lambda row: (row["recorded_at"], row["policy_version"]))
+    return sorted(rows, key=lambda row: (row["sequence"], row["policy_version"]))

@@ -8,11 +8,13 @@ duplicate key; the others are lists.
                        credential_ids: [{issuer, kind, id}], owner_iam, owner_platform,
                        owner_application, business_units, is_broker, vendor_hosted, trust_domain,
                        environment, status, status_since, pass_through, delegate_for,
-                       static_secret_exception_until, backup_owner, risk_tier, registered_at,
+                       static_secret_exception_until, static_secret_exceptions: [{secret_id,
+                       reason, approved_by, since, until}], backup_owner, risk_tier, registered_at,
                        last_reviewed_at, review_due_at, valid_until, seasonal, vendor,
                        vendor_review_id, vendor_exception_until, vendor_accounts, shared_units,
                        environments, approved_secrets, reentry_allowed_with,
                        impersonation_allowed_until, break_glass: [{ticket, since, until}],
+                       history: [{until, any key but aliases, credential_ids, break_glass}],
                        and any limit}}
                        ignored_clients: [{issuer, subject, reason}]
     classes.yaml       classes: {NAME: {version, description, risk_tier, signoff_roles, and any
@@ -50,6 +52,12 @@ says nothing, which is not an empty list.
 An alias or scope entry without issuer (or audience) holds for any.
 `class`, `approver` (a person), `delegate`, `delegate_for`, `allowed_parents` and
 `allowed_children` must exist; owners may be groups and are not checked here.
+An exception without secret_id is for any secret, without `since` from when it is
+first on record.  `history` tells an agent's states before the present one: each holds
+until its `until`, keys that it does not name were as they are now, and a key that it
+names without a value was not given.  It wins over what a lake has recorded (see
+pipeline/detections/policy.py); nothing else reaches into the past, so that a change of
+today neither excuses nor accuses yesterday.
 A predicate maps columns of a finding to a value or a list of values, all of
 which must fit.  Times are RFC 3339 with an offset, or a date (midnight UTC).
 """

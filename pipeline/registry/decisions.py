@@ -123,7 +123,7 @@ def _said(agent: Entry, limits: Mapping[str, Row]) -> Said:
         values = {k: v for k, v in agent.values.items() if k not in state.lines} | state.values
         before.append((state.values["until"], _identity(agent.name, values, limits)))
     statement = json.dumps(
-        [[sorted(state.lines), _plain(state.values)] for state in states],
+        [[sorted(state.lines), plain(state.values)] for state in states],
         sort_keys=True,
         default=_time_text,
     )
@@ -139,7 +139,7 @@ def _identity(name: str, values: Mapping[str, Any], limits: Mapping[str, Row]) -
 
 def _exceptions(values: Mapping[str, Any]) -> list[Row]:
     """Return the exceptions of one state; the old key is one for every secret."""
-    named = [_plain(entry.values) for entry in values.get(EXCEPTIONS, [])]
+    named = [plain(entry.values) for entry in values.get(EXCEPTIONS, [])]
     until = values.get("static_secret_exception_until")
     return [*named, {"until": until}] if until else named
 
@@ -149,13 +149,13 @@ def _class(entry: Entry) -> Row:
     return _CLASS_DEFAULTS | own | {"class": entry.name, "scope_hash": scope_hash(entry.values)}
 
 
-def _plain(value: Any) -> Any:
-    """Return nested entries as plain mappings."""
+def plain(value: Any) -> Any:
+    """Return nested entries as plain mappings: what was written, without lines."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return _plain(value.values) if hasattr(value, "lines") else value
+        return [plain(item) for item in value]
+    return plain(value.values) if hasattr(value, "lines") else value
 
 
 def _as_json(said: Said) -> Row:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RegistryError, RegistryErrors
-from pipeline.registry.read import Entry, Reader
+from pipeline.registry.check import find_errors
+from pipeline.registry.read import Reader
 from pipeline.registry.shapes import FILES
 from pipeline.registry.tables import build_tables, period_tables
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from pipeline.registry.decisions import Sections
     from pipeline.registry.periods import Version
-
-LONGEST_SUPPRESSION = timedelta(days=180)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def load_registry(folder: str | Path | None) -> Registry:
         reader = Reader(str(file))
         sections |= reader.sections(content, FILES[file.name])
         errors += reader.errors
-    errors += _check(sections)
+    errors += find_errors(sections)
     if errors:
         raise RegistryErrors(sorted(errors, key=lambda error: (error.file, error.line)))
     return Registry(digest.hexdigest()[:16], build_tables(sections), sections)
@@ -85,54 +83,3 @@ def _unknown_file(file: Path) -> RegistryError:
     near = get_close_matches(file.name, FILES, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(FILES)}"
     return RegistryError(str(file), 1, f"unknown file{hint}")
-
-
-def _check(sections: Sections) -> list[RegistryError]:
-    errors = _dangling(sections) + _claimed_twice(sections)
-    for entry in sections.get("suppressions", []):
-        created, expires = entry.values.get("created_at"), entry.values.get("expires_at")
-        if created and expires and not created < expires <= created + LONGEST_SUPPRESSION:
-            message = '"expires_at" must lie within 180 days after "created_at"'
-            errors.append(RegistryError(entry.file, entry.line_of("expires_at"), message))
-    return errors
-
-
-def _dangling(sections: Sections) -> list[RegistryError]:
-    names = {section: {e.name for e in entries} for section, entries in sections.items()}
-    errors = []
-    for shape in FILES.values():
-        for section, declared in shape.items():
-            references = {k: d.refers_to for k, d in (declared.entry or {}).items() if d.refers_to}
-            for entry in sections.get(section, []):
-                for key, target in references.items():
-                    value = entry.values.get(key) or []
-                    wanted = [value] if isinstance(value, str) else value
-                    errors += [
-                        _no_such(entry, key, name, target, names.get(target, set()))
-                        for name in wanted
-                        if name not in names.get(target, set())
-                    ]
-    return errors
-
-
-def _no_such(entry: Entry, key: str, name: str, target: str, known: set[str]) -> RegistryError:
-    near = get_close_matches(name, sorted(known), n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else ""
-    message = f'"{key}" names "{name}", which {target}.yaml does not have{hint}'
-    return RegistryError(entry.file, entry.line_of(key), message)
-
-
-def _claimed_twice(sections: Sections) -> list[RegistryError]:
-    """Return an error for each alias or credential that two identities claim."""
-    first: dict[tuple[str | None, ...], tuple[str, int]] = {}
-    errors = []
-    for agent in sections.get("agents", []):
-        for key in ("aliases", "credential_ids"):
-            for entry in agent.values.get(key, []):
-                claim = (key, *(entry.values.get(k) for k in ("issuer", "kind", "id", "subject")))
-                owner, line = first.setdefault(claim, (agent.name, entry.line))
-                if line != entry.line or owner != agent.name:
-                    shown = entry.values.get("subject") or entry.values.get("id")
-                    message = f'"{shown}" already belongs to "{owner}", line {line}'
-                    errors.append(RegistryError(entry.file, entry.line, message))
-    return errors

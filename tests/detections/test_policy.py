@@ -1,4 +1,4 @@
-"""Which policy an event is judged by: recorded versions, rollbacks, looks back, reviewed history."""
+"""Which policy an event is judged by: recorded versions, rollbacks, looks back, history."""
 
 from __future__ import annotations
 
@@ -88,6 +88,16 @@ def test_a_rollback_holds_from_its_own_run_and_not_from_when_it_was_first_used(l
     assert periods(registry) == [(None, FEB, 2), (FEB, MAR, 5), (MAR, None, 2)]
     texts = lake.read_table("policy_versions")["decisions"].to_pylist()
     assert sorted(text is None for text in texts) == [False, False, True]
+
+
+def test_versions_of_one_moment_follow_each_other_as_they_were_run(lake, policy):
+    versions = [policy(f"  bot: {{max_depth: {depth}}}") for depth in range(1, 6)]
+
+    for registry in versions:
+        seen = record_policy(lake, registry, MAR)
+
+    assert periods(seen) == [(None, MAR, 1), (MAR, None, 5)]
+    assert periods(record_policy(lake, versions[0], MAR)) == [(None, None, 1)]
 
 
 def test_a_run_as_of_the_past_reads_the_record_and_leaves_it(lake, policy):
