@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.detections.rule import Rule
     from pipeline.detections.run import DetectReport
+    from pipeline.errors import RuleError
 
 SHOWN = ("severity", "rule_code", "title", "entity", "finding_id")
 EXIT_FINDINGS, EXIT_FAILED = 1, 3
@@ -73,7 +74,7 @@ def command(
     Exits 3 when a rule failed (the others have run), 1 by --fail-on.
     """
     lake = the_lake(config)
-    rules = rules_to_run((*config.detect.rules, *folders), only)
+    rules, faults = _runnable((*config.detect.rules, *folders), only)
     if is_catching_up and (start or end):
         raise click.UsageError("--catch-up knows its windows: give --since instead of --from, --to")
     if since and not is_catching_up:
@@ -83,6 +84,7 @@ def command(
     else:
         window = Window(start, end)
         report = run_detections(lake, the_registry(config), rules=rules, window=window, now=as_of)
+    report.failed.extend(faults)
     rows = [row for row in rows_of(report.findings) if row["status"] == "open"]
     rows.sort(key=lambda row: (-row["severity"], row["rule_code"], row["finding_id"]))
     if as_json:
@@ -107,6 +109,20 @@ def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]
     if faults:
         raise RuleErrors(faults)
     return rules
+
+
+def _runnable(folders: Sequence[str], only: Sequence[str]) -> tuple[list[Rule], list[RuleError]]:
+    """Return the rules that can be read, and the faults of the others.
+
+    One folder that cannot be read must not silence all rules; the run fails in the end.
+
+    Raises:
+        RuleErrors: an unknown rule was named, or two have one id.
+    """
+    rules, faults = read_rules(map(Path, folders), only=only or None)
+    if faults and (only or not rules or len({rule.id for rule in rules}) < len(rules)):
+        raise RuleErrors(faults)
+    return rules, faults
 
 
 def verdict(report: DetectReport, severities: list[int], fail_on: int | None) -> int:

@@ -132,7 +132,7 @@ def _why(told: Row) -> list[str]:
     rule = told["rule"]
     if rule is None:
         return [f"the rule {one_line(told['rule_id'])} is not installed here"]
-    lines = _wrapped(rule["why"])
+    lines = textwrap.wrap(one_line(rule["why"].strip()), _WIDTH)
     if rule["maturity"] == "experimental":
         lines += _wrapped(f"Experimental: {rule['maturity_reason']}")
     for told_wrong in rule["false_positives"]:

@@ -1,0 +1,177 @@
+"""`delegraph rules impact`: what a changed rule would do to the history of a lake."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import say
+from pipeline.cli.options import (
+    MOMENT,
+    as_of_option,
+    json_option,
+    the_lake,
+    the_registry,
+    with_registry,
+)
+from pipeline.cli.output import listing, plain, write, write_json
+from pipeline.detections.check import check_rule
+from pipeline.detections.impact import NO_DATE, Impact, Trial, find_impact, is_stored
+from pipeline.detections.ledger import Window
+from pipeline.detections.rule import RULES, read_rule
+from pipeline.errors import RuleErrors
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pipeline.config import Config
+    from pipeline.detections.rule import Rule
+
+_MOST_SHOWN = 50
+SHOWN = ("change", "severity", "owner", "entity", "title")
+ALERTS = ("day", "owner", "before", "after")
+_TOLD = (
+    "finding_id",
+    "tenant_id",
+    "identity",
+    "severity",
+    "status",
+    "title",
+    "entity",
+    "route_owner",
+    "first_seen",
+    "last_seen",
+    "event_uids",
+)
+
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("folder", metavar="RULE_DIR", type=_folder)
+@click.option("--from", "start", type=MOMENT, metavar="TIME", help="Last seen then or later.")
+@click.option("--to", "end", type=MOMENT, metavar="TIME", help="Last seen before this time.")
+@click.option("--baseline", type=_folder, metavar="DIR", help="Rule folder to hold it against.")
+@as_of_option
+@json_option
+@with_registry
+def impact(
+    *,
+    config: Config,
+    folder: Path,
+    start: datetime | None,
+    end: datetime | None,
+    baseline: Path | None,
+    as_of: datetime,
+    as_json: bool,
+) -> None:
+    """Run the changed rule in RULE_DIR over the history and print what it would change.
+
+    Writes nothing.  Without --baseline it is held against the stored findings of the
+    same rule id, or, where that rule never ran here, against the one that is shipped.
+    """
+    lake, rule = the_lake(config), _checked(folder)
+    against, other = _baseline(lake, rule, baseline)
+    trial = Trial(rule, Window(start, end), as_of, other)
+    least = config.alerts.min_severity
+    found = find_impact(lake, the_registry(config), trial, min_severity=least)
+    if as_json:
+        counted = {"rule_id": rule.id, "rule_version": rule.version, "compared_with": against}
+        write_json(listing("impact", lake, _items(found), None) | counted | _counts(found))
+        return
+    rows = _rows(found)
+    write("table", SHOWN, rows[:_MOST_SHOWN])
+    if len(rows) > _MOST_SHOWN:
+        say(f"showing {_MOST_SHOWN} of {len(rows)}; all of them: --json")
+    click.echo("")
+    write("table", ALERTS, found.alerts)
+    say(_summary(found, against, least))
+
+
+def _checked(folder: Path) -> Rule:
+    rule = read_rule(folder.resolve())
+    faults = check_rule(rule)
+    if faults:
+        raise RuleErrors(faults)
+    return rule
+
+
+def _baseline(lake: Any, rule: Rule, folder: Path | None) -> tuple[str, Rule | None]:
+    """Return what the rule is held against, in words and as a rule; None is what is stored."""
+    if folder:
+        return str(folder), _checked(folder)
+    if is_stored(lake, rule.id):
+        return "stored findings", None
+    shipped = RULES / rule.id
+    if shipped.is_dir() and shipped.resolve() != rule.folder:
+        return "the shipped rule", read_rule(shipped)
+    return "nothing: the rule has never run here", None
+
+
+def _items(found: Impact) -> list[dict[str, Any]]:
+    told = [{"change": "new", "before": None, "after": _told(row)} for row in found.new]
+    told += [{"change": "gone", "before": _told(row), "after": None} for row in found.gone]
+    told += [
+        {"change": "changed", "before": _told(was), "after": _told(row)}
+        for was, row in found.changed
+    ]
+    return told
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = plain({name: row[name] for name in _TOLD})
+    return told
+
+
+def _counts(found: Impact) -> dict[str, Any]:
+    return {
+        "new": len(found.new),
+        "gone": len(found.gone),
+        "changed": len(found.changed),
+        "same": found.same,
+        "alerts": found.alerts,
+        "alerts_per_owner": _per_owner(found),
+    }
+
+
+def _per_owner(found: Impact) -> list[dict[str, Any]]:
+    """Return alerts per owner and, over the days between the first and the last, per day."""
+    days = [date.fromisoformat(row["day"]) for row in found.alerts if row["day"] != NO_DATE]
+    span = (max(days) - min(days)).days + 1 if days else 1
+    before, after = Counter[str](), Counter[str]()
+    for row in found.alerts:
+        before[row["owner"]] += row["before"]
+        after[row["owner"]] += row["after"]
+    return [
+        {
+            "owner": owner,
+            "before": before[owner],
+            "after": after[owner],
+            "after_per_day": round(after[owner] / span, 2),
+        }
+        for owner in sorted(set(before) | set(after))
+    ]
+
+
+def _rows(found: Impact) -> list[dict[str, Any]]:
+    rows = [("new", row) for row in found.new] + [("gone", row) for row in found.gone]
+    rows += [("changed", row) for _, row in found.changed]
+    return [
+        {"change": change, "owner": row["route_owner"]}
+        | {name: row[name] for name in ("severity", "entity", "title")}
+        for change, row in rows
+    ]
+
+
+def _summary(found: Impact, against: str, least: int) -> str:
+    after = sum(row["after"] for row in found.alerts)
+    before = sum(row["before"] for row in found.alerts)
+    return (
+        f"{len(found.new)} new, {len(found.gone)} gone, {len(found.changed)} changed,"
+        f" {found.same} the same, against {against};"
+        f" alerts of severity {least} and above: {before} before, {after} after"
+    )
