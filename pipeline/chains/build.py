@@ -11,6 +11,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from pipeline.chains.resolve import resolve
 from pipeline.chains.scope import choose_scope
 from pipeline.chains.steps import CONTEXT, define_macros, rows, run, sql
@@ -31,7 +33,7 @@ _BY_CREDENTIAL = {
     "hops": "child_key",
     "hop_candidates": "child_key",
 }
-_WHOLE = ("secrets", "coverage", "watermarks")
+_WHOLE = ("secrets", "coverage", "watermarks", "source_hours", "source_gaps")
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,16 @@ def collect(
 ) -> dict[str, Change]:
     """Return what is to be published of a resolved connection, table by table."""
     gone = rows(con, "delete_credentials") if partial else None
+    if gone is None:
+        run(con, ("80_kept_keys",))
     changes: dict[str, Change] = {}
     for table, column in _BY_CREDENTIAL.items():
         delete = gone.rename_columns([column]) if gone is not None else None
-        changes[table] = Change(rows(con, f"out_{table}"), delete)
+        changes[table] = Change(_with_kept(con, table, partial=partial), delete)
     ids = rows(con, "delete_aliases") if partial else None
-    changes["credential_aliases"] = Change(rows(con, "out_credential_aliases"), ids)
+    changes["credential_aliases"] = Change(
+        _with_kept(con, "credential_aliases", partial=partial), ids
+    )
     calls = rows(con, "delete_call_links") if partial else None
     changes["call_links"] = Change(rows(con, "out_call_links"), calls)
     run(con, ("all_call_links", "all_chains") if partial else ("own_call_links", "own_chains"))
@@ -122,3 +128,16 @@ def collect(
         found = rows(con, f"out_{table}", as_of=now, policy_version=policy_version)
         changes[table] = Change(found)
     return changes
+
+
+def _with_kept(con: duckdb.DuckDBPyConnection, table: str, *, partial: bool) -> pa.Table:
+    """Return a table's new rows; where they replace all, with what retention would orphan.
+
+    An edge outlives the events that it was derived from: who stands behind a live
+    credential must not be forgotten because its root has expired.
+    """
+    made = rows(con, f"out_{table}")
+    if partial:
+        return made
+    kept = rows(con, f"kept_{table}")
+    return pa.concat_tables([made, kept.select(made.column_names).cast(made.schema)])

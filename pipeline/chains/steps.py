@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 CONTEXT = (
     "05_identity_lookup",
+    "06_heartbeats",
     "06_watermarks",
+    "07_issuer_sources",
     "07_issuer_reach",
+    "07_source_minutes",
+    "07_source_silences",
+    "07_source_gaps",
     "08_agent_lookup",
     "08_registered_names",
 )
@@ -39,6 +44,7 @@ CREDENTIALS = (
     "21_folded",
     "22_used",
     "23_mentioned",
+    "23_forgotten",
     "24_cred",
     "25_actors",
 )

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 BY_CREDENTIAL = ("credentials", "credential_aliases", "hops", "hop_candidates", "chains")
 DERIVED = (*BY_CREDENTIAL, "call_links")
-_ALL = (*DERIVED, "secrets", "coverage", "watermarks")
+BY_SOURCE = ("coverage", "watermarks", "source_hours", "source_gaps")
+_ALL = (*DERIVED, "secrets", *BY_SOURCE)
 Event = dict[str, Any]
 
 

@@ -2,22 +2,15 @@
 -- lateness, behind its slowest partition that is still active; a stream from which nothing
 -- arrived for an hour has nothing in flight.
 CREATE OR REPLACE TEMP TABLE watermarks_now AS
-WITH envelopes AS (
-    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 1 AS family FROM tool_calls
-    UNION ALL
-    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 2 FROM token_events
-    UNION ALL
-    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 3 FROM secret_events
-),
-partitions AS (
+WITH partitions AS (
     SELECT tenant_id, source, kafka_topic, kafka_partition,
         starts_with(kafka_topic, 'file:') AS is_file,
-        min(observer) AS observer, max(lateness_of(observer)) AS lateness_s,
-        bool_or(family = 1) AS has_tool_calls, bool_or(family = 2) AS has_token_events,
-        bool_or(family = 3) AS has_secret_events,
-        min(event_time) AS first_event_time, max(event_time) AS last_event_time,
-        max(ingest_time) AS last_ingest_time
-    FROM envelopes
+        min(observer) AS observer, max(lateness_s) AS lateness_s,
+        bool_or(has_tool_calls) AS has_tool_calls, bool_or(has_token_events) AS has_token_events,
+        bool_or(has_secret_events) AS has_secret_events,
+        min(first_event_time) AS first_event_time, max(last_event_time) AS last_event_time,
+        max(last_ingest_time) AS last_ingest_time
+    FROM heartbeats
     GROUP BY tenant_id, source, kafka_topic, kafka_partition
 ),
 newest AS (

@@ -2,13 +2,8 @@
 -- mean anything.
 CREATE OR REPLACE TEMP TABLE issuer_reach AS
 SELECT
-    event.tenant_id, event.credential_issuer AS issuer, event.credential_kind AS kind,
+    told.tenant_id, told.issuer, told.kind,
     min(mark.watermark) AS watermark, min(mark.first_event_time) AS onboarded_at
-FROM (
-    SELECT DISTINCT tenant_id, credential_issuer, credential_kind, source
-    FROM token_events
-    WHERE op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate', 'rotate') AND outcome = 'success'
-        AND credential_id IS NOT NULL
-) AS event
+FROM issuer_sources AS told
 JOIN watermarks_now AS mark USING (tenant_id, source)
-GROUP BY event.tenant_id, event.credential_issuer, event.credential_kind
+GROUP BY told.tenant_id, told.issuer, told.kind

@@ -20,7 +20,7 @@ SELECT
     coalesce(f.scopes, u.presented_scopes) IS NOT NULL AS scope_known,
     list_sort(coalesce(f.requested_scopes, [])) AS requested_scopes, f.scope_dialect,
     list_sort(list_distinct(coalesce(f.audience, u.presented_audience, []))) AS audience,
-    f.issued_at, f.not_before, f.expires_at, coalesce(f.never_expires, false) AS never_expires,
+    coalesce(f.issued_at, gone.issued_at) AS issued_at, f.not_before, f.expires_at, coalesce(f.never_expires, false) AS never_expires,
     f.auth_time, f.cnf_thumbprint, f.family_id, f.consent_id, f.max_depth,
     coalesce(f.trust_domain, u.trust_domain) AS trust_domain,
     coalesce(f.environment, u.environment) AS environment,
@@ -50,3 +50,4 @@ SELECT
 FROM mentioned AS m
 LEFT JOIN folded AS f USING (credential_key)
 LEFT JOIN used AS u USING (credential_key)
+LEFT JOIN forgotten AS gone USING (credential_key)

@@ -47,6 +47,18 @@ judged AS (
             WHEN NOT seen_issued AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
     FROM tops
+),
+-- The issuance, or where its time is unknown the hour before the first use, falls into a
+-- silence of a source that tells of this issuer.
+in_outage AS (
+    SELECT DISTINCT judged.credential_key
+    FROM judged
+    JOIN issuer_sources AS told
+        ON told.tenant_id = judged.tenant_id AND told.kind = judged.kind AND told.issuer IS NOT DISTINCT FROM judged.issuer
+    JOIN source_gaps AS hole ON hole.tenant_id = told.tenant_id AND hole.source = told.source AND hole.is_outage
+    WHERE judged.lacks = 'issue_missing'
+        AND hole.gap_from < coalesce(judged.issued_at, judged.first_seen)
+        AND coalesce(hole.gap_to > coalesce(judged.issued_at, judged.first_seen - INTERVAL 1 HOUR), true)
 )
 SELECT
     credential_key, names_itself,
@@ -80,8 +92,16 @@ SELECT
     END AS root_kind,
     CASE
         WHEN names_itself THEN 'missing_parent_id'
+        -- Used before the issuer's first record reached us.  A quiet issuer may have been
+        -- heard for a while before it spoke, hence the hour.
+        WHEN lacks = 'issue_missing' AND issued_at IS NULL AND first_seen < onboarded_at - INTERVAL 1 HOUR THEN 'source_not_onboarded'
+        WHEN lacks = 'issue_missing' AND in_outage.credential_key IS NOT NULL THEN 'source_outage'
         WHEN lacks = 'issue_missing' THEN 'missing_issue_event'
         WHEN lacks = 'parent_missing' AND act_malformed_reason IS NOT NULL THEN 'malformed_act'
+        -- There is, or was, an actor whom the record does not name.
+        WHEN lacks = 'parent_missing' AND (len(list_filter(act_chain, lambda one: one.subject IS NULL)) > 0
+            OR (actor_unknown AND coalesce(actor_convention IN ('act', 'impersonation'), false))) THEN 'missing_actor'
         WHEN lacks = 'parent_missing' THEN 'missing_parent_id'
     END AS gap_kind
 FROM judged
+LEFT JOIN in_outage USING (credential_key)

@@ -1,5 +1,5 @@
 -- Did the context move against the last publication: a source that reaches further back or is
--- complete no longer so far, an issuer that reaches us now or through another source?
+-- complete no longer so far, an issuer that reaches us now or through another source, an outage?
 WITH reach_before AS (
     SELECT event.tenant_id, event.credential_issuer AS issuer, event.credential_kind AS kind,
         min(mark.first_event_time) AS onboarded_at
@@ -19,3 +19,13 @@ SELECT
         EXCEPT
         SELECT tenant_id, issuer, kind, onboarded_at FROM reach_before
     ) AS appeared)
+    + (SELECT count(*) FROM (
+        SELECT tenant_id, source, gap_from, gap_to FROM source_gaps WHERE is_outage
+        EXCEPT
+        SELECT tenant_id, source, gap_from, gap_to FROM prev_source_gaps WHERE is_outage
+    ) AS began)
+    + (SELECT count(*) FROM (
+        SELECT tenant_id, source, gap_from, gap_to FROM prev_source_gaps WHERE is_outage
+        EXCEPT
+        SELECT tenant_id, source, gap_from, gap_to FROM source_gaps WHERE is_outage
+    ) AS filled)

@@ -1,0 +1,23 @@
+-- When each source spoke, by the minute: the one pass over all events from which watermarks,
+-- volumes and silences follow.  A call that left its process is counted once, however many
+-- phases report it: it is what the other end of a paired route can have seen.
+CREATE OR REPLACE TEMP TABLE heartbeats AS
+WITH envelopes AS (
+    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 1 AS family,
+        phase <> 'post' AND outcome <> 'denied' AND coalesce(tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function') AS is_routed
+    FROM tool_calls
+    UNION ALL
+    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 2, false FROM token_events
+    UNION ALL
+    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 3, false FROM secret_events
+)
+SELECT
+    tenant_id, source, kafka_topic, kafka_partition, date_trunc('minute', event_time) AS minute,
+    min(observer) AS observer, max(lateness_of(observer)) AS lateness_s,
+    bool_or(family = 1) AS has_tool_calls, bool_or(family = 2) AS has_token_events,
+    bool_or(family = 3) AS has_secret_events,
+    count(*) AS events, count(*) FILTER (family = 1) AS calls, count(*) FILTER (is_routed) AS routed_calls,
+    min(event_time) AS first_event_time, max(event_time) AS last_event_time,
+    max(ingest_time) AS last_ingest_time
+FROM envelopes
+GROUP BY tenant_id, source, kafka_topic, kafka_partition, date_trunc('minute', event_time)

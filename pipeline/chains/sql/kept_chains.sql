@@ -1,0 +1,1 @@
+SELECT * FROM prev_chains SEMI JOIN kept_keys USING (tenant_id, credential_key)
