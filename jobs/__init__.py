@@ -1,4 +1,4 @@
 """Scheduled entry points: each is one command, safe to start twice and to repeat.
 
-Copy `crontab` and `cronjob.yaml`, or let `delegraph run` start the same work.
+Copy `crontab`, `systemd/` or `cronjob.yaml`, or let `delegraph run` start the same work.
 """
