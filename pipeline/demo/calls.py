@@ -27,6 +27,7 @@ from pipeline.demo.columns import (
 from pipeline.demo.company import (
     AUTHZ,
     CLOUD_SOURCE,
+    CLOUD_TOOL,
     GATEWAY_SOURCE,
     RUNTIME_SOURCE,
     SCANNER_SOURCE,
@@ -47,6 +48,7 @@ from pipeline.demo.credentials import (
 from pipeline.demo.profiles import CLOUD_KEY, FOREIGN, PROFILES, SERVICE, STATIC_KEY
 
 TOOLS: tuple[Tool, ...] = tuple(dict.fromkeys(t for p in PROFILES for t in p.tools))
+SERVERS = {CLOUD_TOOL: "s3.amazonaws.com"}
 OUTCOMES = ("success", "failure", "timeout", "denied")
 OUTCOME_SHARES = (0.93, 0.04, 0.01, 0.02)
 LONERS = (SERVICE, CLOUD_KEY, STATIC_KEY, FOREIGN)
@@ -130,7 +132,7 @@ def _call_columns(rng: np.random.Generator, creds: Credentials, rows: Ints, when
         "agent_issuer": constant(AUTHZ, count),
         "agent_instance": instance,
         "agent_version": constant("2026.11", count),
-        "tool_server": pick([t.name.split(".")[0] for t in TOOLS], tool),
+        "tool_server": pick([SERVERS.get(t, t.server) for t in TOOLS], tool),
         "tool_protocol": pick([p.protocol for p in PROFILES], profile),
         "resource": pick([t.resource for t in TOOLS], tool),
         "resource_sensitivity": pick([t.sensitivity for t in TOOLS], tool, pa.int32()),

@@ -43,6 +43,13 @@ class Tool:
     action: str
     resource: str
     sensitivity: int
+    served_by: str = ""
+    """The service that offers it, where that is not the first part of its name."""
+
+    @property
+    def server(self) -> str:
+        """Return the resource server, in the form that audiences have."""
+        return f"https://{self.served_by or self.name.split('.')[0]}.acme.example"
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ SUPPORT = Work(
     (
         ("tickets.read", "tickets.write", "crm.read", "docs.read", "mail.draft"),
         ("tickets.read", "tickets.write", "crm.read", "docs.read", "mail.draft"),
-        ("tickets.read", "crm.read", "docs.read", "mail.draft"),
+        ("crm.read", "docs.read", "mail.draft"),
         ("crm.read", "docs.read", "mail.draft"),
         ("docs.read", "mail.draft"),
     ),
@@ -107,13 +114,13 @@ SUPPORT = Work(
         ("https://tickets.acme.example", "https://crm.acme.example", "https://mail.acme.example"),
         ("https://crm.acme.example", "https://mail.acme.example"),
         ("https://crm.acme.example", "https://mail.acme.example"),
-        ("https://mail.acme.example",),
+        ("https://crm.acme.example", "https://mail.acme.example"),
     ),
     (
         Tool("tickets.get", "tickets.read", "read", "ticket/queue", 1),
         Tool("tickets.reply", "tickets.write", "write", "ticket/queue", 1),
         Tool("crm.lookup", "crm.read", "read", "crm/customer", 2),
-        Tool("docs.search", "docs.read", "read", "docs/handbook", 0),
+        Tool("docs.search", "docs.read", "read", "docs/handbook", 0, "crm"),
         Tool("mail.save_draft", "mail.draft", "write", "mail/drafts", 1),
     ),
 )
@@ -137,8 +144,8 @@ CLOSING = Work(
     ),
     (
         Tool("ledger.list_entries", "ledger.read", "read", "ledger/2026", 2),
-        Tool("docs.search", "docs.read", "read", "docs/policies", 0),
-        Tool("reports.save", "reports.write", "write", "reports/closing", 1),
+        Tool("docs.search", "docs.read", "read", "docs/policies", 0, "ledger"),
+        Tool("reports.save", "reports.write", "write", "reports/closing", 1, "warehouse"),
         Tool("warehouse.select", "warehouse.query", "read", "warehouse/finance", 2),
     ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,9 @@ import pyarrow as pa
 
 from pipeline.demo.calls import SECRETS, make_calls, make_secret_events
 from pipeline.demo.columns import SECOND, Ints, take_rows
+from pipeline.demo.corpus.plan import Corpus, plant_corpus
 from pipeline.demo.credentials import Slice, closing_events, issuing_events, make_credentials
+from pipeline.demo.script import Script, event_batch
 from pipeline.demo.stories import Planted, plant_stories
 from pipeline.errors import ConfigError
 from pipeline.events.schema import FAMILIES, contract_schema
@@ -30,6 +33,7 @@ EVENTS_PER_TASK = 18
 EVENTS_PER_HOUR = 5_000
 LEAST_HOURS, MOST_HOURS = 8, 24 * 14
 LEAST_EVENTS = 600
+LEAST_PER_PLACE = 5_000
 # A task may go on for 1,300 s after its start; the stream ends a minute before `now`.
 TAIL = 1_400 * SECOND
 REPEATED, LATE = 0.003, 0.01
@@ -52,11 +56,14 @@ class Stream:
     events: int
     seed: int
     now: datetime
+    places: int = 0
+    """How often each story of the corpus is planted; 0 for the five of the demo instead."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot hold the stories."""
-        if self.events < LEAST_EVENTS:
-            raise ConfigError(f"--events {self.events}: the stories need at least {LEAST_EVENTS}")
+        least = LEAST_PER_PLACE * self.places or LEAST_EVENTS
+        if self.events < least:
+            raise ConfigError(f"--events {self.events}: the stories need at least {least}")
 
     @property
     def end(self) -> int:
@@ -72,6 +79,16 @@ class Stream:
     def truth(self) -> list[Planted]:
         """Return the planted stories and twins, with what must fire for each."""
         return plant_stories(self.begin, self.end)
+
+    def corpus(self) -> Corpus:
+        """Return the plantings of the corpus, with the registry that knows them."""
+        return plant_corpus(self.begin, self.end, self.seed, self.places)
+
+    def scripts(self) -> list[Script]:
+        """Return whatever has planted events."""
+        if self.places:
+            return list(self.corpus().plots)
+        return [planted.script for planted in self.truth()]
 
 
 def generate(stream: Stream) -> Iterator[list[Arrivals]]:
@@ -160,13 +177,21 @@ def _arrive(parts: list[_Timed], until: int) -> tuple[Arrivals, _Timed]:
 
 
 def _planted_by_slice(stream: Stream, edges: Ints) -> list[list[_Timed]]:
+    """Return the planted events by the slice in which they arrive; older ones in the first."""
+    told = [
+        (family, event, arrival, number)
+        for number, script in enumerate(stream.scripts())
+        for family, event, arrival in script.events
+    ]
     found: list[list[_Timed]] = [[] for _ in edges[1:]]
-    for number, planted in enumerate(stream.truth()):
-        place = int(np.searchsorted(edges[1:-1], planted.begins, "right"))
-        for family in FAMILIES:
-            batch = planted.batch(family)
-            key = np.full(batch.num_rows, number)
-            found[place].append(_Timed(family, batch, planted.arrivals(family), key))
+    place = np.searchsorted(edges[1:-1], [arrival for _, _, arrival, _ in told], "right")
+    for number, (timed, family) in enumerate(product(found, FAMILIES)):
+        mine = [told[at] for at in np.flatnonzero(place == number // len(FAMILIES))]
+        mine = [one for one in mine if one[0] == family]
+        batch = event_batch(family, [event for _, event, _, _ in mine])
+        arrivals = np.array([arrival for _, _, arrival, _ in mine], np.int64)
+        keys = np.array([key for _, _, _, key in mine], np.int64)
+        timed.append(_Timed(family, batch, arrivals, keys))
     return found
 
 

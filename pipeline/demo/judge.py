@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 # One row per open finding, with the producers' ids of its evidence.
 EVIDENCE = """
-SELECT finding.finding_id, finding.rule_code, finding.entity,
+SELECT finding.finding_id, finding.rule_code, finding.entity, finding.identity,
        coalesce(list(DISTINCT event.event_id) FILTER (WHERE event.event_id IS NOT NULL), [])
          AS event_ids
 FROM (
-  SELECT finding_id, rule_code, entity, unnest(event_uids) AS event_uid
+  SELECT finding_id, rule_code, entity, identity,
+         -- A finding that the registry alone shows has no events.
+         unnest(if(len(event_uids) > 0, event_uids, [NULL])) AS event_uid
   FROM findings WHERE status = 'open'
 ) AS finding
 LEFT JOIN (

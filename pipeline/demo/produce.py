@@ -132,6 +132,8 @@ def write_files(stream: Stream, folder: Path, kind: str) -> list[Path]:
 
 def truth_of(stream: Stream) -> list[dict[str, Any]]:
     """Return the planted stories as plain data: what must fire, on what, from which events."""
+    if stream.places:
+        return [planting.as_row() for planting in stream.corpus().plantings]
     return [
         {
             "story": planted.number,

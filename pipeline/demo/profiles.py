@@ -139,7 +139,7 @@ PROFILES: tuple[Profile, ...] = (
             "issue",
             "client_credentials",
             ceiling(agent),
-            (AUTHZ, *sorted({a for w in WORKS for a in w.audiences[0]})),
+            (AUTHZ,),
             (),
             (3600,),
             token_type="workload_token",  # noqa: S106 - the name of a type

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from pipeline.demo.columns import SECOND
 from pipeline.demo.company import (
@@ -23,6 +25,10 @@ from pipeline.demo.company import (
     Tool,
     workload,
 )
+from pipeline.events.schema import contract_schema, defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Event = dict[str, Any]
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -37,24 +43,26 @@ class Script:
     begins: int
     events: list[tuple[str, Event, int]] = field(default_factory=list)
 
-    def grant(self, after_s: int, person: str, agent: str, scopes: tuple[str, ...]) -> Event:
+    def grant(
+        self, after_s: int, person: str, agent: str, scopes: tuple[str, ...], **more: Any
+    ) -> Event:
         """A person signs in and gives an agent a first token of an hour."""
-        return self._token(
-            after_s,
-            op="issue",
-            grant_type="authorization_code",
-            client_id=agent,
-            subject_id=person,
-            subject_issuer=IDP,
-            subject_kind="human",
-            actor_convention="none",
-            scopes=list(scopes),
-            lives_s=3600,
-            consent_id=f"consent-{self._id('consent')}",
-            family_id=f"family-{self._id('family')}",
-            max_depth=4,
-            instruction_source="user",
-        )
+        event: Event = {
+            "op": "issue",
+            "grant_type": "authorization_code",
+            "client_id": agent,
+            "subject_id": person,
+            "subject_issuer": IDP,
+            "subject_kind": "human",
+            "actor_convention": "none",
+            "scopes": list(scopes),
+            "lives_s": 3600,
+            "consent_id": f"consent-{self._id('consent')}",
+            "family_id": f"family-{self._id('family')}",
+            "max_depth": 4,
+            "instruction_source": "user",
+        }
+        return self._token(after_s, **(event | more))
 
     def exchange(
         self, after_s: int, parent: Event, agent: str, scopes: tuple[str, ...], **more: Any
@@ -82,16 +90,18 @@ class Script:
             "scopes": list(scopes),
             "lives_s": min(900, left_s),
             "instruction_source": "agent",
-            "family_id": parent["family_id"],
+            "family_id": parent.get("family_id"),
         }
-        event |= {name: parent[name] for name in ("subject_id", "subject_issuer", "subject_kind")}
+        event |= {
+            name: parent.get(name) for name in ("subject_id", "subject_issuer", "subject_kind")
+        }
         return self._token(after_s, **(event | more))
 
     def about(self, after_s: int, token: Event, op: str, **more: Any) -> Event:
         """Something happens to a token that was issued before: revoked, consented to."""
         kept = ("subject_id", "subject_issuer", "subject_kind", "act_chain", "client_id")
         names = ("credential_issuer", "credential_kind", "credential_id", *kept)
-        event = {name: token[name] for name in names}
+        event = {name: token.get(name) for name in names}
         return self._add(
             "token_event",
             after_s,
@@ -136,7 +146,7 @@ class Script:
             "call_id": f"call-{self._id('call')}",
             "tool_name": tool.name,
             "tool_protocol": "mcp_http",
-            "tool_server": tool.name.split(".")[0],
+            "tool_server": AUDIENCE[0],
             "operation": tool.action,
             "resource": tool.resource,
             "resource_sensitivity": tool.sensitivity,
@@ -218,3 +228,14 @@ class Script:
 
     def _id(self, what: str, digits: int = 32) -> str:
         return sha256(f"{self.name}/{what}/{len(self.events)}".encode()).hexdigest()[:digits]
+
+
+def event_batch(family: str, events: Sequence[Event]) -> pa.RecordBatch:
+    """Return events of one family in contract shape; what they leave out has its default."""
+    default, schema = defaults(family), contract_schema(family)
+    rows = []
+    for event in events:
+        given = {f.name: event.get(f.name) for f in schema}
+        row = {n: default.get(n) if value is None else value for n, value in given.items()}
+        rows.append(row | {"ext": list((event.get("ext") or {}).items())})
+    return pa.RecordBatch.from_pylist(rows, schema=schema)

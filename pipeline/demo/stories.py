@@ -8,13 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-
-from pipeline.demo.columns import SECOND, Ints
+from pipeline.demo.columns import SECOND
 from pipeline.demo.company import AUTHZ, Tool, workload
 from pipeline.demo.script import Event, Script
-from pipeline.events.schema import contract_schema, defaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,26 +48,6 @@ class Planted:
         """Return the producer's ids of its events; no other event bears them."""
         return frozenset(event["event_id"] for _, event, _ in self.script.events)
 
-    def batch(self, family: str) -> pa.RecordBatch:
-        """Return its events of one family, in contract shape."""
-        default = defaults(family)
-        rows = [event for name, event, _ in self.script.events if name == family]
-        schema = contract_schema(family)
-        filled = [
-            {
-                f.name: row[f.name] if row.get(f.name) is not None else default.get(f.name)
-                for f in schema
-            }
-            for row in rows
-        ]
-        for row in filled:
-            row["ext"] = []
-        return pa.RecordBatch.from_pylist(filled, schema=schema)
-
-    def arrivals(self, family: str) -> Ints:
-        """Return when its events of one family arrive, microseconds, in the batch's order."""
-        return np.array([at for name, _, at in self.script.events if name == family], np.int64)
-
 
 def plant_stories(begin: int, end: int) -> list[Planted]:
     """Return the five stories and their twins at fixed places of the stretch of time."""
@@ -89,17 +65,19 @@ def _scope_widened(script: Script, number: int, *, twin: bool) -> Planted:
     """A deployer gains `deploy.prod` that nobody gave it; the twin's person consents to it."""
     person = "bob@acme.example" if twin else "alice@acme.example"
     narrow, wide = ("tickets.read", "repo.read"), ("tickets.read", "repo.read", "deploy.prod")
-    root = script.grant(0, person, "planner", narrow)
+    # What reaches production is bound to a key, or would be too broad a bearer token besides.
+    bound: Event = {"cnf_thumbprint": f"cnf-{script.name}"}
+    root = script.grant(0, person, "planner", narrow, **bound)
     root["max_depth"] = 4 if twin else 1
     if twin:
         script.about(30, root, "consent_grant", consent_id="consent-deploy", scopes=list(wide))
-        root = script.grant(60, person, "planner", wide)
+        root = script.grant(60, person, "planner", wide, **bound)
         root["consent_id"] = "consent-deploy"
-    first = script.exchange(90, root, "planner", wide if twin else narrow)
-    second = script.exchange(120, first, "coder", ("repo.read", *wide[2:] * twin))
-    script.call(140, second, READ_REPO)
-    third = script.exchange(160, second, "deployer", ("repo.read", "deploy.prod"))
-    script.call(200, third, DEPLOY)
+    first = script.exchange(90, root, "planner", wide if twin else narrow, **bound)
+    second = script.exchange(120, first, "coder", ("repo.read", *wide[2:] * twin), **bound)
+    script.call(140, second, READ_REPO, **bound)
+    third = script.exchange(160, second, "deployer", ("repo.read", "deploy.prod"), **bound)
+    script.call(200, third, DEPLOY, **bound)
     title = "step-up with consent" if twin else "scope widened on exchange, deeper than allowed"
     rules = () if twin else ("PC-01", "PC-02", "PC-05")
     return Planted(number, title, twin, third["credential_id"], rules, ("PC-12",), script)
