@@ -61,7 +61,11 @@ granted AS (
         identity.scope_ceiling, item.scope
     FROM credentials AS held
     INNER JOIN holders ON held.credential_key = holders.credential_key
-    INNER JOIN reg_identities AS identity ON holders.identity_id = identity.identity_id
+    -- The ceiling of the time at which it was issued: raising it later excuses nothing.
+    INNER JOIN reg_identities_as_of AS identity
+        ON holders.identity_id = identity.identity_id
+        AND coalesce(held.issued_at, held.first_seen) >= identity.valid_from
+        AND coalesce(held.issued_at, held.first_seen) < identity.valid_to
     LEFT JOIN reg_issuers AS issuer ON held.issuer = issuer.issuer
     CROSS JOIN unnest(held.scopes) AS item(scope)
     WHERE identity.scope_ceiling IS NOT NULL AND held.seen_issued AND held.scope_known

@@ -49,7 +49,9 @@ registered AS (
     INNER JOIN names
         ON typed.holder = names.subject
         AND (names.issuer IS NULL OR typed.actor_issuer IS NULL OR names.issuer = typed.actor_issuer)
-    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    INNER JOIN reg_identities_as_of AS identity
+        ON names.identity_id = identity.identity_id
+        AND typed.issued_at >= identity.valid_from AND typed.issued_at < identity.valid_to
     GROUP BY typed.credential_key
 ),
 limited AS (

@@ -42,7 +42,6 @@ registered AS (
         endless.tenant_id, endless.held_as, endless.held_key, min(names.identity_id) AS identity_id,
         bool_or(identity.kind IN ('agent', 'agent_user')) AS is_agent,
         bool_or(identity.vendor_hosted) AS vendor_hosted,
-        max(identity.static_secret_exception_until) AS exception_until,
         bool_and(
             identity.owner_iam IS NULL AND identity.owner_platform IS NULL AND identity.owner_application IS NULL
         ) AS unowned
@@ -52,6 +51,17 @@ registered AS (
         AND (names.issuer IS NULL OR endless.holder_issuer IS NULL OR names.issuer = endless.holder_issuer)
     INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
     GROUP BY endless.tenant_id, endless.held_as, endless.held_key
+),
+excepted AS (
+    SELECT DISTINCT endless.tenant_id, endless.held_as, endless.held_key
+    FROM endless
+    INNER JOIN names
+        ON endless.holder = names.subject
+        AND (names.issuer IS NULL OR endless.holder_issuer IS NULL OR names.issuer = endless.holder_issuer)
+    INNER JOIN reg_static_exceptions AS exception
+        ON names.identity_id = exception.identity_id
+        AND (exception.secret_id IS NULL OR exception.secret_id = endless.held_id)
+        AND exception.since <= $as_of AND exception.until > $as_of
 ),
 -- Where the registry does not know the holder, an agent is whoever makes tool calls.
 callers AS (
@@ -123,6 +133,9 @@ LEFT JOIN callers
 LEFT JOIN rated
     ON endless.tenant_id = rated.tenant_id AND endless.held_as = rated.held_as
     AND endless.held_key = rated.held_key
+LEFT JOIN excepted
+    ON endless.tenant_id = excepted.tenant_id AND endless.held_as = excepted.held_as
+    AND endless.held_key = excepted.held_key
 LEFT JOIN people
     ON endless.tenant_id = people.tenant_id AND endless.held_as = people.held_as
     AND endless.held_key = people.held_key
@@ -135,4 +148,4 @@ WHERE (
             AND coalesce(endless.subject_kind, 'unknown') <> 'human'
         )
     )
-    AND (registered.exception_until IS NULL OR registered.exception_until <= $as_of)
+    AND excepted.held_key IS NULL

@@ -92,7 +92,9 @@ limits AS (
     INNER JOIN names
         ON origins.spreader = names.subject
         AND (names.issuer IS NULL OR origins.actor_issuer IS NULL OR names.issuer = origins.actor_issuer)
-    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    INNER JOIN reg_identities_as_of AS identity
+        ON names.identity_id = identity.identity_id
+        AND origins.at_s >= epoch(identity.valid_from) AND origins.at_s < epoch(identity.valid_to)
     GROUP BY origins.tenant_id, origins.spread_from, origins.origin_key
 ),
 -- What this principal reached on earlier days: some agents fan out for a living.

@@ -1,14 +1,17 @@
 -- Authority was delegated through more actors than its root, the registry or reason allows.
 --
 -- One row per root: the deepest way under it tells the story, the count tells how many.
--- A limit that somebody set replaces the general thresholds, except the hard one.
+-- A limit that somebody set replaces the general thresholds, except the hard one; the
+-- registered one is that of the time at which the credential was made.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
     SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
 ),
 reaching AS (
-    SELECT chain.*, held.actor_id, held.client_id, held.actor_issuer, held.environment, held.observer
+    SELECT
+        chain.*, held.actor_id, held.client_id, held.actor_issuer, held.environment, held.observer,
+        coalesce(held.issued_at, held.first_seen) AS made_at
     FROM chains AS chain
     INNER JOIN credentials AS held
         ON chain.tenant_id = held.tenant_id AND chain.credential_key = held.credential_key
@@ -23,18 +26,22 @@ registered AS (
             coalesce(reaching.actor_id, reaching.client_id) = names.subject
             AND (names.issuer IS NULL OR reaching.actor_issuer IS NULL OR names.issuer = reaching.actor_issuer)
         )
-    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    INNER JOIN reg_identities_as_of AS identity
+        ON names.identity_id = identity.identity_id
+        AND reaching.made_at >= identity.valid_from AND reaching.made_at < identity.valid_to
     GROUP BY reaching.credential_key
 ),
 registered_root AS (
-    SELECT reaching.root_key, min(identity.max_depth) AS max_depth
+    SELECT reaching.credential_key, min(identity.max_depth) AS max_depth
     FROM reaching
     INNER JOIN names
         ON reaching.root_principal = names.subject
         AND (names.issuer IS NULL OR reaching.root_principal_issuer IS NULL
             OR names.issuer = reaching.root_principal_issuer)
-    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
-    GROUP BY reaching.root_key
+    INNER JOIN reg_identities_as_of AS identity
+        ON names.identity_id = identity.identity_id
+        AND reaching.made_at >= identity.valid_from AND reaching.made_at < identity.valid_to
+    GROUP BY reaching.credential_key
 ),
 limited AS (
     SELECT
@@ -42,7 +49,7 @@ limited AS (
         least(reaching.root_max_depth, registered.max_depth, registered_root.max_depth) AS allowed_depth
     FROM reaching
     LEFT JOIN registered ON reaching.credential_key = registered.credential_key
-    LEFT JOIN registered_root ON reaching.root_key = registered_root.root_key
+    LEFT JOIN registered_root ON reaching.credential_key = registered_root.credential_key
 ),
 judged AS (
     SELECT

@@ -10,7 +10,6 @@ WITH names AS (
 bound AS (
     SELECT
         secret.tenant_id, secret.secret_id, min(names.identity_id) AS identity_id,
-        max(identity.static_secret_exception_until) AS exception_until,
         bool_or(identity.kind IN ('agent', 'agent_user')) AS is_agent,
         bool_or(identity.vendor_hosted) AS vendor_hosted
     FROM secrets AS secret
@@ -20,6 +19,19 @@ bound AS (
             OR names.issuer = secret.bound_identity_issuer)
     INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
     GROUP BY secret.tenant_id, secret.secret_id
+),
+excepted AS (
+    SELECT DISTINCT secret.tenant_id, secret.secret_id
+    FROM secrets AS secret
+    INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
+    INNER JOIN names
+        ON secret.bound_identity_id = names.subject
+        AND (names.issuer IS NULL OR secret.bound_identity_issuer IS NULL
+            OR names.issuer = secret.bound_identity_issuer)
+    INNER JOIN reg_static_exceptions AS exception
+        ON names.identity_id = exception.identity_id
+        AND (exception.secret_id IS NULL OR exception.secret_id = secret.secret_id)
+        AND exception.since <= until.watermark AND exception.until > until.watermark
 ),
 rated AS (
     SELECT secret.tenant_id, secret.secret_id, max(catalogue.tier) AS tier
@@ -39,12 +51,14 @@ aged AS (
     INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
     LEFT JOIN bound
         ON secret.tenant_id = bound.tenant_id AND secret.secret_id = bound.secret_id
+    LEFT JOIN excepted
+        ON secret.tenant_id = excepted.tenant_id AND secret.secret_id = excepted.secret_id
     LEFT JOIN rated
         ON secret.tenant_id = rated.tenant_id AND secret.secret_id = rated.secret_id
     WHERE secret.status = 'active'
         AND list_contains($kinds, secret.secret_kind)
         AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
-        AND (bound.exception_until IS NULL OR bound.exception_until <= until.watermark)
+        AND excepted.secret_id IS NULL
 ),
 overdue AS (
     SELECT

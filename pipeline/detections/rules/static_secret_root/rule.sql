@@ -2,14 +2,15 @@
 --
 -- One row per secret and registered identity.  What the registry does not forbid, or has
 -- excepted until a later date, is no finding; without a registry there is none at all.
+-- Forbidden and excepted is what was so at the time of the use.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
     SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
 ),
 forbidden AS (
-    SELECT identity_id, static_secret_exception_until, vendor_hosted, class
-    FROM reg_identities
+    SELECT identity_id, vendor_hosted, class, valid_from, valid_to
+    FROM reg_identities_as_of
     WHERE static_secret_allowed = false
         OR (coalesce(jit_required, false) AND NOT coalesce(static_secret_allowed, false))
 ),
@@ -49,22 +50,45 @@ holding AS (
         AND (names.issuer IS NULL OR call.agent_issuer IS NULL OR names.issuer = call.agent_issuer)
     WHERE call.root_kind = 'static_secret' AND call.outcome <> 'denied'
 ),
+excepted AS (
+    SELECT
+        roots.tenant_id, roots.root_key, exception.identity_id, exception.since, exception.until
+    FROM roots
+    INNER JOIN reg_static_exceptions AS exception
+        ON exception.secret_id IS NULL OR exception.secret_id = roots.id
+),
+excused AS (
+    SELECT DISTINCT holding.tenant_id, holding.root_key, holding.identity_id, holding.seen_at
+    FROM holding
+    INNER JOIN excepted
+        ON holding.tenant_id = excepted.tenant_id AND holding.root_key = excepted.root_key
+        AND holding.identity_id = excepted.identity_id
+        AND holding.seen_at >= excepted.since AND holding.seen_at < excepted.until
+),
+exceptions AS (
+    SELECT tenant_id, root_key, identity_id, max(until) AS exception_until
+    FROM excepted
+    GROUP BY tenant_id, root_key, identity_id
+),
 against AS (
     SELECT
-        holding.*, forbidden.class, forbidden.vendor_hosted, forbidden.static_secret_exception_until,
+        holding.*, forbidden.class, forbidden.vendor_hosted,
         row_number() OVER (
             PARTITION BY holding.tenant_id, holding.root_key, holding.identity_id
             ORDER BY holding.seen_at, coalesce(holding.event_uid, '')
         ) AS place
     FROM holding
-    INNER JOIN forbidden ON holding.identity_id = forbidden.identity_id
-    WHERE forbidden.static_secret_exception_until IS NULL
-        OR forbidden.static_secret_exception_until <= holding.seen_at
+    INNER JOIN forbidden
+        ON holding.identity_id = forbidden.identity_id
+        AND holding.seen_at >= forbidden.valid_from AND holding.seen_at < forbidden.valid_to
+    LEFT JOIN excused
+        ON holding.tenant_id = excused.tenant_id AND holding.root_key = excused.root_key
+        AND holding.identity_id = excused.identity_id AND holding.seen_at = excused.seen_at
+    WHERE excused.identity_id IS NULL
 ),
 uses AS (
     SELECT
         tenant_id, root_key, identity_id, min(class) AS class, bool_or(vendor_hosted) AS is_vendor_hosted,
-        max(static_secret_exception_until) AS exception_until,
         count(event_uid) AS calls,
         list_sort(list_distinct(list(tool_name) FILTER (WHERE tool_name IS NOT NULL AND place <= $evidence_max)))
             AS tools,
@@ -95,7 +119,7 @@ SELECT
     roots.kind,
     roots.id AS secret_id,
     uses.class,
-    uses.exception_until,
+    exceptions.exception_until,
     uses.calls,
     uses.tools,
     coalesce(rated.tier, 0) AS tier,
@@ -106,4 +130,7 @@ SELECT
     ))) AS event_uids
 FROM uses
 INNER JOIN roots ON uses.tenant_id = roots.tenant_id AND uses.root_key = roots.root_key
+LEFT JOIN exceptions
+    ON uses.tenant_id = exceptions.tenant_id AND uses.root_key = exceptions.root_key
+    AND uses.identity_id = exceptions.identity_id
 LEFT JOIN rated ON uses.tenant_id = rated.tenant_id AND uses.root_key = rated.root_key
