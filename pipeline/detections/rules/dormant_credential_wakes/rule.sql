@@ -130,7 +130,7 @@ wakes AS (
 ),
 -- The registered identity behind a name; one name for it, so that a rename is no new agent.
 named AS (
-    SELECT name, min(issuer) AS issuer, min(identity_id) AS identity_id
+    SELECT name, min(identity_id) AS identity_id
     FROM reg_names
     GROUP BY name
     HAVING count(DISTINCT identity_id) = 1
