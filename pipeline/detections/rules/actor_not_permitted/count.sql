@@ -1,0 +1,2 @@
+-- Hops at which the actor changed.
+SELECT count(*) AS examined FROM hops WHERE actor_changed
