@@ -1,0 +1,2 @@
+-- Calls.
+SELECT count(*) AS examined FROM tool_calls
