@@ -84,7 +84,18 @@ def expire(lake: str, folders: dict[str, DeltaFolder], before: date) -> int:
 
     Their offsets stay: nothing is read again.  The files go with the first
     vacuum a day later.
+
+    Raises:
+        LakeError: another one is at it.
     """
+    lock = acquire(lake, "expire")
+    try:
+        return _expire(lake, folders, before)
+    finally:
+        lock.release()
+
+
+def _expire(lake: str, folders: dict[str, DeltaFolder], before: date) -> int:
     gone = 0
 
     def one(folder: DeltaFolder) -> None:
