@@ -1,0 +1,2 @@
+-- Exchanges.
+SELECT count(*) AS examined FROM hops WHERE hop_kind = 'exchange'
