@@ -1,0 +1,165 @@
+-- An agent that a vendor runs has no third-party control: no review on record, a standing
+-- credential in the vendor's hands, or a vendor account that nobody registered.
+--
+-- One row per tenant, agent and gap.  A dated exception, or a secret that was approved, holds.
+-- The base severity already knows that a vendor is involved.
+WITH hosted AS (
+    SELECT *
+    FROM reg_identities
+    WHERE vendor_hosted AND status = 'active'
+        AND NOT coalesce(vendor_exception_until > $as_of, false)
+),
+acts AS (
+    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, event_time, event_uid FROM tool_calls
+    UNION ALL
+    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, event_time, event_uid
+    FROM token_events
+    WHERE actor_id IS NOT NULL
+    UNION ALL
+    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, event_time, event_uid
+    FROM token_events
+    WHERE client_id IS NOT NULL
+),
+seen AS (
+    SELECT tenant_id, name, issuer, min(event_time) AS first_at, max(event_time) AS last_at
+    FROM acts
+    GROUP BY tenant_id, name, issuer
+),
+-- A name that fits two identities, neither by its issuer, is nobody's.
+known AS (
+    SELECT
+        seen.tenant_id, seen.name, seen.issuer, seen.first_at, seen.last_at,
+        coalesce(min(named.identity_id) FILTER (WHERE named.issuer = seen.issuer), min(named.identity_id))
+            AS identity_id
+    FROM seen
+    INNER JOIN reg_names AS named
+        ON seen.name = named.name
+        AND (named.issuer IS NULL OR seen.issuer IS NULL OR named.issuer = seen.issuer)
+    GROUP BY seen.tenant_id, seen.name, seen.issuer, seen.first_at, seen.last_at
+    HAVING coalesce(
+        nullif(count(DISTINCT named.identity_id) FILTER (WHERE named.issuer = seen.issuer), 0),
+        count(DISTINCT named.identity_id)
+    ) = 1
+),
+tenants AS (
+    SELECT DISTINCT tenant_id FROM known
+),
+active AS (
+    SELECT tenant_id, identity_id, min(first_at) AS first_at, max(last_at) AS last_at
+    FROM known
+    GROUP BY tenant_id, identity_id
+),
+placed AS (
+    SELECT
+        known.tenant_id, known.identity_id, acts.event_uid,
+        row_number() OVER (
+            PARTITION BY known.tenant_id, known.identity_id ORDER BY acts.event_time DESC, acts.event_uid
+        ) AS place
+    FROM acts
+    INNER JOIN known
+        ON acts.tenant_id = known.tenant_id AND acts.name = known.name
+        AND acts.issuer IS NOT DISTINCT FROM known.issuer
+    INNER JOIN hosted ON known.identity_id = hosted.identity_id
+),
+evidence AS (
+    SELECT tenant_id, identity_id, list_sort(list_distinct(list(event_uid))) AS event_uids
+    FROM placed
+    WHERE place <= $evidence_max
+    GROUP BY tenant_id, identity_id
+),
+standing AS (
+    SELECT
+        held.tenant_id, hosted.identity_id, held.id AS held_id, held.kind AS held_kind, held.source AS held_at,
+        held.scopes, held.last_used_at, coalesce(held.issued_at, held.first_seen) AS since, held.last_seen,
+        held.event_uids
+    FROM credentials AS held
+    INNER JOIN reg_names AS named
+        ON coalesce(held.actor_id, held.client_id, held.subject_id) = named.name
+        AND (
+            named.issuer IS NULL OR coalesce(held.actor_issuer, held.issuer) IS NULL
+            OR named.issuer = coalesce(held.actor_issuer, held.issuer)
+        )
+    INNER JOIN hosted ON named.identity_id = hosted.identity_id
+    WHERE held.revoked_at IS NULL
+        AND (held.expires_at IS NULL OR held.expires_at > $as_of)
+        AND (
+            (held.is_static AND NOT coalesce(hosted.static_secret_allowed, false)
+                AND NOT coalesce(hosted.static_secret_exception_until > $as_of, false))
+            OR (ends_with(lower(coalesce(held.token_type, '')), 'refresh_token')
+                AND NOT coalesce(hosted.background_sync, false))
+        )
+        AND NOT coalesce(list_contains(hosted.approved_secrets, held.id), false)
+    UNION ALL
+    SELECT
+        secret.tenant_id, hosted.identity_id, secret.secret_id AS held_id, secret.secret_kind AS held_kind,
+        coalesce(secret.store, secret.source) AS held_at, secret.scopes, secret.last_used_at,
+        coalesce(secret.created_at, secret.first_seen) AS since, secret.last_seen, secret.event_uids
+    FROM secrets AS secret
+    INNER JOIN reg_names AS named
+        ON secret.bound_identity_id = named.name
+        AND (
+            named.issuer IS NULL OR secret.bound_identity_issuer IS NULL
+            OR named.issuer = secret.bound_identity_issuer
+        )
+    INNER JOIN hosted ON named.identity_id = hosted.identity_id
+    WHERE secret.status = 'active'
+        AND (
+            (list_contains($static_kinds, secret.secret_kind) AND NOT coalesce(hosted.static_secret_allowed, false)
+                AND NOT coalesce(hosted.static_secret_exception_until > $as_of, false))
+            OR (secret.secret_kind = 'refresh_token' AND NOT coalesce(hosted.background_sync, false))
+        )
+        AND NOT coalesce(list_contains(hosted.approved_secrets, secret.secret_id), false)
+),
+placed_standing AS (
+    SELECT *, row_number() OVER (PARTITION BY tenant_id, identity_id ORDER BY since, held_id) AS place
+    FROM standing
+),
+gaps AS (
+    SELECT
+        tenants.tenant_id, hosted.identity_id, 'no review' AS gap, CAST(NULL AS VARCHAR[]) AS held,
+        CAST(NULL AS VARCHAR[]) AS held_at, CAST(NULL AS VARCHAR[]) AS scopes, active.last_at AS last_used_at,
+        coalesce(active.first_at, hosted.registered_at, hosted.status_since, date_trunc('day', $as_of))
+            AS first_seen,
+        coalesce(active.last_at, hosted.registered_at, hosted.status_since, date_trunc('day', $as_of))
+            AS last_seen,
+        coalesce(evidence.event_uids, CAST([] AS VARCHAR[])) AS event_uids
+    FROM hosted
+    CROSS JOIN tenants
+    LEFT JOIN active
+        ON tenants.tenant_id = active.tenant_id AND hosted.identity_id = active.identity_id
+    LEFT JOIN evidence
+        ON tenants.tenant_id = evidence.tenant_id AND hosted.identity_id = evidence.identity_id
+    WHERE hosted.vendor_review_id IS NULL
+    UNION ALL
+    SELECT
+        tenant_id, identity_id, 'standing credential' AS gap,
+        list_sort(list(DISTINCT held_kind || ' ' || held_id) FILTER (WHERE place <= $evidence_max)) AS held,
+        list_sort(list(DISTINCT held_at)) AS held_at,
+        list_sort(list_distinct(flatten(list(coalesce(scopes, CAST([] AS VARCHAR[])))))) AS scopes,
+        max(last_used_at) AS last_used_at, min(since) AS first_seen, max(last_seen) AS last_seen,
+        list_sort(list_distinct(flatten(list(event_uids) FILTER (WHERE place <= $evidence_max)))) AS event_uids
+    FROM placed_standing
+    GROUP BY tenant_id, identity_id
+)
+SELECT
+    gaps.tenant_id,
+    gaps.identity_id,
+    gaps.gap,
+    gaps.identity_id AS entity,
+    'The vendor-hosted agent ' || gaps.identity_id || CASE gaps.gap
+        WHEN 'no review' THEN ' has no third-party review on record'
+        ELSE ' holds a standing credential outside: ' || array_to_string(gaps.held[1:3], ', ')
+    END AS title,
+    hosted.environment,
+    hosted.vendor,
+    hosted.vendor_review_id,
+    hosted.vendor_exception_until,
+    gaps.held,
+    gaps.held_at,
+    gaps.scopes,
+    gaps.last_used_at,
+    gaps.first_seen,
+    gaps.last_seen,
+    gaps.event_uids
+FROM gaps
+INNER JOIN hosted ON gaps.identity_id = hosted.identity_id
