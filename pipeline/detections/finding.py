@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.detections.check import KNOWN_COLUMNS, REQUIRED_COLUMNS
+from pipeline.detections.coverage import coverage_notes
 from pipeline.detections.suppress import Suppression, hide
 from pipeline.errors import RuleError
 from pipeline.lake.tables import tables
@@ -130,7 +131,9 @@ def _weigh_and_route(con: duckdb.DuckDBPyConnection, look: Look) -> pa.Table:
     }
     found = _query(con, "findings", weights)
     con.register("unrouted", found)
-    return _query(con, "routes", {"owner_role": rule.owner_role, "now": look.now})
+    routed = _query(con, "routes", {"owner_role": rule.owner_role, "now": look.now})
+    notes = coverage_notes(con, routed, as_of=look.now)
+    return routed.set_column(routed.column_names.index("coverage_note"), "coverage_note", notes)
 
 
 def identify(rule: Rule, rows: pa.Table) -> pa.Table:
