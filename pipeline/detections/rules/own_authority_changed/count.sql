@@ -1,0 +1,2 @@
+-- Calls that administer rights.
+SELECT count(*) AS examined FROM calls WHERE action_class = 'admin_iam'
