@@ -37,6 +37,7 @@ COMMANDS = {
     "alerts": ("alerts", "Send alerts, try a sink."),
     "sql": ("sql", "Ask the lake one SELECT."),
     "connect": ("connect", "Print the init script that opens the lake in any DuckDB client."),
+    "coverage": ("coverage", "Say how complete the data is; check that every source speaks."),
     "lake": ("lake", "Compact, expire, verify, describe the lake."),
     "dead-letters": ("dead_letters", "List and replay the records that could not be taken."),
     "registry": ("registry", "Check, show and compare policy registries."),

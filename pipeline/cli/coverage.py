@@ -1,0 +1,169 @@
+"""`delegraph coverage`: how complete the data is, and which sources are missing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import say
+from pipeline.cli.options import (
+    MOMENT,
+    after_option,
+    as_of_option,
+    finish,
+    json_option,
+    limit_option,
+    the_lake,
+    the_registry,
+    with_config,
+    with_registry,
+)
+from pipeline.cli.output import ask, coverage, listing, rows_of, write, write_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pipeline.config import Config
+
+SHOWN = (
+    "tenant_id",
+    "source",
+    "event_date",
+    "events",
+    "calls",
+    "worst",
+    "agent",
+    "subject",
+    "resource",
+    "decision",
+    "correlation",
+    "linked",
+    "complete",
+    "broken",
+    "lateness_p95_s",
+    "lag_s",
+    "silent_since",
+)
+SHOWN_SOURCES = ("state", "tenant_id", "source", "owner", "last_event_time", "lag_s", "since")
+_SHARES = {
+    "agent": "with_agent",
+    "subject": "with_subject",
+    "resource": "with_resource",
+    "decision": "with_decision",
+    "correlation": "with_correlation",
+    "linked": "linked",
+    "complete": "complete",
+    "broken": "broken",
+}
+MISSING = ("silent", "never_seen")
+EXIT_UNREACHABLE, EXIT_PARTIAL = 4, 5
+
+
+@click.group(invoke_without_command=True)
+@click.option("--source", multiple=True, help="Of these sources.")
+@click.option("--tenant", multiple=True, help="Of these tenants.")
+@click.option("--from", "start", type=MOMENT, metavar="TIME", help="Days from this one on.")
+@click.option("--to", "end", type=MOMENT, metavar="TIME", help="Days before this one.")
+@as_of_option
+@limit_option
+@after_option
+@json_option
+@with_config
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    config: Config,
+    as_json: bool,
+    limit: int,
+    after: int,
+    **chosen: Any,
+) -> None:
+    """List how complete each source was on each day, the worst first.
+
+    `worst` names the piece of context that the smallest share of calls has.
+    """
+    if ctx.invoked_subcommand:
+        return
+    lake = the_lake(config)
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()
+    }
+    with lake.connect(comments=False) as con:
+        found = ask(con, _sql("coverage_list"), values | {"limit": limit + 1, "after": after})
+    rows = list(rows_of(found))
+    following = after + limit if len(rows) > limit else None
+    if as_json:
+        write_json(listing("coverage", lake, rows[:limit], following))
+        return
+    write("table", SHOWN, [_short(row) for row in rows[:limit]])
+    if following:
+        say(f"showing {limit}; there are more: --limit")
+
+
+@command.command()
+@click.option(
+    "--require-coverage",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Exit 5 when a smaller share of calls is linked to a credential.",
+)
+@as_of_option
+@json_option
+@with_registry
+def check(
+    config: Config, *, require_coverage: float | None, as_of: datetime, as_json: bool
+) -> None:
+    """Say which sources are silent, lag, were never seen, or are not registered.
+
+    Exits 4 when a source is silent or was never seen.  Sources read from files
+    end where their file ends: they are neither silent nor late.
+    """
+    lake = the_lake(config)
+    with lake.connect(comments=False) as con:
+        con.register("reg_sources", the_registry(config).tables()["reg_sources"])
+        rows = list(rows_of(ask(con, _sql("coverage_check"), {"as_of": as_of})))
+    overall = coverage(lake)
+    if as_json:
+        write_json(listing("sources", None, rows, None) | {"coverage": overall})
+    else:
+        write("table", SHOWN_SOURCES, rows)
+    missing = [row for row in rows if row["state"] in MISSING]
+    for row in missing:
+        say(f"{row['source']} of {row['tenant_id'] or 'any tenant'} {_told(row)}")
+    if missing:
+        finish(EXIT_UNREACHABLE)
+    linked = overall["linked"]
+    if require_coverage is not None and linked is not None and linked < require_coverage:
+        say(f"{linked:.1%} of calls are linked to a credential, {require_coverage:.1%} are asked")
+        finish(EXIT_PARTIAL)
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row["state"] == "never_seen":
+        return "is registered, but was never seen"
+    return f"is silent since {row['since']}"
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    shares = {name: _percent(row[column]) for name, column in _SHARES.items()}
+    late, lag = row["lateness_p95_s"], row["lag_s"]
+    return (
+        row
+        | shares
+        | {"lateness_p95_s": late and round(late, 1), "lag_s": lag and round(lag)}
+        | {"worst": row["worst"] and f"{row['worst']} {_percent(row['worst_share'])}"}
+    )
+
+
+def _percent(share: float | None) -> str | None:
+    """Return a share in per cent; what is not all is never rounded up to all."""
+    return None if share is None else f"{math.floor(share * 1000) / 10}%"
+
+
+def _sql(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
