@@ -27,7 +27,7 @@ from pipeline.chains.resolve import resolve
 from pipeline.chains.scope import choose_scope
 from pipeline.chains.steps import CONTEXT, run
 from pipeline.demo.generate import Stream, generate
-from pipeline.demo.run import REGISTRY
+from pipeline.demo.policy import REGISTRY
 from pipeline.events.complete import to_table_batch
 from pipeline.ingest.batch import TopicPartition
 from pipeline.lake import open_lake

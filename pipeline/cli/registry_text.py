@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 Row = dict[str, Any]
-_WIDTH = 28
+_WIDTH = 30
 
 
 def item_lines(item: Row) -> Iterator[str]:

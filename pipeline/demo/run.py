@@ -26,6 +26,7 @@ from pipeline.config import IngestConfig, KafkaConfig, Secret
 from pipeline.demo.broker import KEEPS_BYTES, embedded_broker
 from pipeline.demo.generate import Stream, default_now
 from pipeline.demo.judge import is_right, judge
+from pipeline.demo.policy import write_policy
 from pipeline.demo.produce import Outlet, produce
 from pipeline.detections.ledger import Window
 from pipeline.detections.rule import read_rules
@@ -45,7 +46,6 @@ DEFAULT_EVENTS = 6_000
 DEFAULT_SEED = 7
 DEFAULT_FOLDER = "./demo-lake"
 MARKER = "delegraph-demo.json"
-REGISTRY = Path(__file__).parent / "registry"
 
 Say = Callable[[str], None]
 
@@ -93,7 +93,7 @@ def run_demo(demo: Demo, say: Say) -> DemoReport:
     lake = fresh_lake(demo)
     say(f"broker     embedded, on loopback; {demo.events:,} events, seed {demo.seed}")
     rows = fill_lake(lake, stream, lambda line: say(f"ingest     {line}"))
-    registry = load_registry(REGISTRY)
+    registry = load_registry(write_policy(demo.folder / "registry", demo.now))
     built = build_chains(lake, registry, demo.now)
     say(f"chains     {built.credentials:,} credentials, {built.call_links:,} calls linked")
     # Our own rules are checked by their tests; checking them here would cost three seconds.
@@ -217,6 +217,7 @@ def summary(report: DemoReport, chain: str) -> list[str]:
         "",
         f"{report.events:,} events in {report.elapsed_s:.1f} s.  Try next:",
         f"  delegraph findings show {first} {lake}",
+        f"  delegraph registry show concierge --registry {report.lake}/registry",
         f"  delegraph sql {lake} '{QUESTION}'",
         f'  duckdb -init "$(delegraph connect {lake})"',
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.demo.company import AGENTS, PEOPLE
 from pipeline.demo.generate import LEAST_EVENTS, Stream, generate
-from pipeline.demo.run import REGISTRY
+from pipeline.demo.policy import REGISTRY
 from pipeline.errors import ConfigError
 from pipeline.events.schema import contract_schema
 from pipeline.registry import load_registry

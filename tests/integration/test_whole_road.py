@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.chains import build_chains
 from pipeline.demo.generate import Stream
+from pipeline.demo.policy import write_policy
 from pipeline.demo.produce import Outlet
-from pipeline.demo.run import REGISTRY, judge
+from pipeline.demo.run import judge
 from pipeline.detections.check import load_rules
 from pipeline.detections.ledger import Window
 from pipeline.detections.run import run_detections
@@ -71,7 +72,7 @@ def test_a_million_events_arrive_once_while_consumers_join_leave_and_die(
 
 def _check_findings(lake_path: Path, stream: Stream):
     lake = open_lake(str(lake_path))
-    registry = load_registry(REGISTRY)
+    registry = load_registry(write_policy(lake_path.parent / "registry", stream.now))
     build_chains(lake, registry, stream.now)
     report = run_detections(lake, registry, rules=load_rules(), window=Window(), now=stream.now)
     report.raise_failed()

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.demo.columns import SECOND
+from pipeline.demo.policy import REGISTRY, moved
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pipeline.demo.corpus.plot import Plot
 
 Files = dict[str, dict[str, Any]]
-DEMO_REGISTRY = Path(__file__).parent.parent / "registry"
 
 
 def registry_files(plots: Iterable[Plot]) -> Files:
     """Return file name to content of the merged registry; names never meet."""
+    plots = list(plots)
+    now = datetime.fromtimestamp(max(plot.end for plot in plots) // SECOND, UTC)
     merged: Files = {
-        path.name: yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        for path in sorted(DEMO_REGISTRY.glob("*.yaml"))
+        path.name: yaml.safe_load(moved(path.read_text(encoding="utf-8"), now)) or {}
+        for path in sorted(REGISTRY.glob("*.yaml"))
     }
     for plot in plots:
         for file, sections in plot.facts.items():
