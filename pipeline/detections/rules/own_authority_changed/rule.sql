@@ -65,6 +65,8 @@ relatives AS (
     INNER JOIN credentials AS held
         ON lineage.tenant_id = held.tenant_id AND lineage.credential_key = held.credential_key
     WHERE lineage.credential_key <> lineage.above_key
+        -- A credential that the call itself makes is its result, not one it had delegated to.
+        AND coalesce(held.issued_at, held.first_seen) < call.event_time
 ),
 nearest AS (
     SELECT tenant_id, event_uid, name, max(relation) AS relation
