@@ -17,13 +17,32 @@ WITH assumed AS (
         ON hop.tenant_id = origin.tenant_id AND hop.parent_key = origin.credential_key
     WHERE hop.hop_kind = 'assume'
 ),
-named AS (
+-- A role is named by its ARN where one is told; a session's ARN names its role, too.
+role_names AS (
     SELECT
         assumed.*,
-        coalesce(target_role, subject_id, target_id) AS target_name,
-        nullif(regexp_extract(coalesce(target_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS target_account,
-        nullif(regexp_extract(coalesce(source_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS source_account
+        list_extract(list_filter(
+            [target_role, subject_id], lambda x: contains(coalesce(x, ''), ':role/') OR contains(coalesce(x, ''), ':assumed-role/')
+        ), 1) AS target_arn,
+        list_extract(list_filter(
+            [source_role, source_subject], lambda x: contains(coalesce(x, ''), ':role/') OR contains(coalesce(x, ''), ':assumed-role/')
+        ), 1) AS source_arn
     FROM assumed
+),
+named AS (
+    SELECT
+        role_names.* EXCLUDE (source_role),
+        coalesce(CASE WHEN contains(target_arn, ':assumed-role/')
+            THEN 'arn:aws:iam::' || regexp_extract(target_arn, '::(\d+):', 1) || ':role/'
+                || regexp_extract(target_arn, ':assumed-role/([^/]+)', 1)
+            ELSE target_arn END, target_role, subject_id, target_id) AS target_name,
+        coalesce(CASE WHEN contains(source_arn, ':assumed-role/')
+            THEN 'arn:aws:iam::' || regexp_extract(source_arn, '::(\d+):', 1) || ':role/'
+                || regexp_extract(source_arn, ':assumed-role/([^/]+)', 1)
+            ELSE source_arn END, source_role) AS source_role,
+        nullif(regexp_extract(coalesce(target_arn, target_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS target_account,
+        nullif(regexp_extract(coalesce(source_arn, source_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS source_account
+    FROM role_names
 ),
 -- What the two sessions are called, and whether somebody's identity was handed on.
 sessions AS (
@@ -125,7 +144,7 @@ judged AS (
     LEFT JOIN required ON named.tenant_id = required.tenant_id AND named.child_key = required.child_key
     WHERE permitted.child_key IS NULL
         -- A session of the same role is renewed, not chained.
-        AND named.source_role IS DISTINCT FROM named.target_name
+        AND NOT coalesce(named.target_arn IS NOT NULL AND named.source_role = named.target_name, false)
 ),
 ranked AS (
     SELECT

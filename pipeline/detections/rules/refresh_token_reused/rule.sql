@@ -58,7 +58,10 @@ keyed AS (
         shown.*,
         coalesce(alias.credential_key, concat_ws(chr(31), shown.issuer, shown.kind, shown.id)) AS token_key,
         held.credential_key, held.family_id AS held_family, held.client_id AS held_client,
-        held.issued_at AS held_since
+        held.issued_at AS held_since,
+        shown.op = 'reuse_detected'
+            OR (shown.outcome = 'failure' AND regexp_matches(lower(coalesce(shown.error, '')), $reuse_words))
+            AS is_called_reuse
     FROM shown
     LEFT JOIN credential_aliases AS alias
         ON shown.tenant_id = alias.tenant_id AND shown.id = alias.id AND shown.kind = alias.kind
@@ -99,6 +102,15 @@ turns AS (
     FROM acts
     WHERE acts.op = 'revoke' AND acts.outcome = 'success' AND acts.own_key IS NOT NULL
         AND regexp_matches(lower(coalesce(acts.revoke_reason, '')), $rotation_words)
+    UNION ALL
+    -- Revoked in the moment of its use: that is how some servers rotate.
+    SELECT keyed.tenant_id, keyed.token_key, greatest(acts.event_time, keyed.event_time) AS turned_at
+    FROM keyed
+    INNER JOIN acts
+        ON keyed.tenant_id = acts.tenant_id AND keyed.token_key = acts.own_key
+    WHERE keyed.op IN ('refresh', 'rotate', 'issue') AND keyed.outcome = 'success'
+        AND acts.op = 'revoke' AND acts.outcome = 'success'
+        AND abs(epoch(acts.event_time) - epoch(keyed.event_time)) <= $reuse_grace_s
 ),
 turned AS (
     SELECT tenant_id, token_key, min(turned_at) AS turned_at FROM turns GROUP BY tenant_id, token_key
@@ -107,7 +119,7 @@ turned AS (
 presented AS (
     SELECT
         keyed.*, turned.turned_at,
-        CASE WHEN keyed.op = 'reuse_detected' THEN 'detected'
+        CASE WHEN keyed.is_called_reuse THEN 'detected'
             WHEN epoch(keyed.event_time) - epoch(turned.turned_at) > $reuse_grace_s THEN 'late' ELSE 'in time' END AS moment,
         row_number() OVER (
             PARTITION BY keyed.tenant_id, keyed.token_key, coalesce(keyed.made_key, keyed.event_uid)
@@ -162,7 +174,7 @@ found AS (
         min(subject_id) AS subject_id,
         count(*) FILTER (WHERE copy = 1 AND moment = 'late') AS late_uses,
         count(*) FILTER (WHERE copy = 1 AND moment = 'late' AND outcome = 'success') AS late_successes,
-        bool_or(op = 'reuse_detected') AS is_detected,
+        bool_or(is_called_reuse) AS is_detected,
         max(epoch(event_time) - epoch(turned_at)) AS longest_after_s,
         -- Both worked, and they did not come from one place.
         bool_or(outcome = 'success' AND moment = 'in time') AND bool_or(outcome = 'success' AND moment = 'late') AND (

@@ -26,7 +26,7 @@ candidates AS (
             WHEN call.session_id IS NOT NULL THEN 'session'
             ELSE 'instance' END AS scope,
         coalesce(
-            call.root_key, call.agent_id || chr(31) || call.session_id, call.agent_id || chr(31) || call.agent_instance
+            call.root_key, call.agent_id || ' @ ' || call.session_id, call.agent_id || ' @ ' || call.agent_instance
         ) AS scope_key,
         coalesce(call.session_id, call.agent_instance) AS session
     FROM calls AS call
@@ -49,7 +49,7 @@ scoped AS (
     SELECT
         tenant_id, event_uid, event_time, scope,
         CASE WHEN scope = 'chain' AND coalesce(is_standing, true) AND session IS NOT NULL
-            THEN scope_key || chr(31) || session ELSE scope_key END AS scope_key,
+            THEN scope_key || ' @ ' || session ELSE scope_key END AS scope_key,
         labels
     FROM placed
 ),
