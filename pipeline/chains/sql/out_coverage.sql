@@ -16,10 +16,10 @@ volumes AS (
 ),
 -- Names of agents whose class wants a person behind them, where the registry is sure of it.
 wanting AS (
-    SELECT agent_lookup.name, bool_and(coalesce(known.human_root_required, false)) AS wants_subject
-    FROM agent_lookup
-    JOIN reg_identities AS known ON known.identity_id = agent_lookup.identity_id
-    GROUP BY agent_lookup.name
+    SELECT named.name, bool_and(coalesce(known.human_root_required, false)) AS wants_subject
+    FROM reg_names AS named
+    JOIN reg_identities AS known ON known.identity_id = named.identity_id
+    GROUP BY named.name
 ),
 contexts AS (
     SELECT call.tenant_id, call.source, call.event_date, count(*) AS calls,
