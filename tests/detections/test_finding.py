@@ -150,32 +150,91 @@ def test_a_possible_finding_says_so_and_its_title_is_safe_to_print(con, rule):
     assert finding["title"] == "Possible: x [31my z"
 
 
-def test_the_owner_is_found_by_identity_by_alias_or_by_the_last_actor(con, rule, tmp_path):
-    (tmp_path / "agents.yaml").write_text(
-        "agents:\n"
-        "  a1: {owner_application: team-a, aliases: [{issuer: i, subject: agent a}]}\n"
-        "  b1: {owner_iam: team-b, aliases: [{issuer: i, subject: twin}]}\n"
-        "  c1: {owner_iam: team-c, aliases: [{issuer: j, subject: twin}]}\n"
-    )
-    for name, table in load_registry(tmp_path).tables().items():
+def register(con, folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    for name, table in load_registry(folder).tables().items():
         con.register(name, table)
 
-    rows = found(
+
+def owners(con, rule, *rows):
+    return {r["identity"]: r["route_owner"] for r in found(con, rule, *rows)}
+
+
+def test_the_owner_is_that_of_the_named_identity_else_of_the_entity_else_of_the_last_actor(
+    con, rule, tmp_path
+):
+    register(
+        con,
+        tmp_path / "registry",
+        agents="agents:\n"
+        "  a1: {owner_application: team-a, aliases: [{issuer: i, subject: agent a}]}\n"
+        "  b1: {owner_iam: team-b}\n"
+        "  c1: {owner_iam: team-c, aliases: [{issuer: i, subject: twin}]}\n"
+        "  d1: {owner_iam: team-d, aliases: [{issuer: j, subject: twin}]}\n"
+        "  e1: {}\n",
+    )
+    schemas = view_schemas()
+    mine = {"tenant_id": "default", "credential_key": "k"}
+    chain = mine | {"actor_path": ["alice", "twin"], "confidence": 0.97}
+    con.register("chains", pa.Table.from_pylist([chain], schema=schemas["chains"]))
+    held = mine | {"actor_id": "twin", "actor_issuer": "j"}
+    con.register("credentials", pa.Table.from_pylist([held], schema=schemas["credentials"]))
+
+    told = owners(
         con,
         rule,
-        row(),
-        row(agent_id="b", entity="nobody", identity_id="b1"),
-        row(agent_id="c", entity="twin"),
-        row(agent_id="d", entity="nobody"),
+        row(agent_id="by alias"),
+        row(agent_id="by identity", identity_id="b1"),
+        row(agent_id="ambiguous", entity="twin"),
+        row(agent_id="by actor", entity="nobody", credential_key="k"),
+        row(agent_id="unknown", entity="nobody"),
+        row(agent_id="without owner", entity="a1", identity_id="e1"),
     )
 
-    owners = {r["identity"]: r["route_owner"] for r in rows}
-    assert owners == {
-        '{"agent_id":"a"}': "team-a",
-        '{"agent_id":"b"}': "team-b",
-        '{"agent_id":"c"}': "unowned",
-        '{"agent_id":"d"}': "unowned",
+    assert told == {
+        '{"agent_id":"by alias"}': "team-a",
+        '{"agent_id":"by identity"}': "team-b",
+        '{"agent_id":"ambiguous"}': "unowned",
+        # The issuer tells the twins apart.
+        '{"agent_id":"by actor"}': "team-d",
+        '{"agent_id":"unknown"}': "unowned",
+        '{"agent_id":"without owner"}': "unowned",
     }
+
+
+@pytest.mark.parametrize(
+    ("role", "agent", "owner"),
+    [
+        ("application", "{owner_application: ann, owner_iam: bob, owner_platform: eve}", "ann"),
+        ("iam", "{owner_application: ann, owner_iam: bob, owner_platform: eve}", "bob"),
+        ("platform", "{owner_application: ann, owner_iam: bob, owner_platform: eve}", "eve"),
+        ("platform", "{owner_application: ann, owner_iam: bob}", "ann"),
+        ("application", "{owner_application: gone, owner_iam: bob, owner_platform: eve}", "bob"),
+        ("application", "{owner_application: gone, backup_owner: eve}", "eve"),
+        ("application", "{owner_application: gone, backup_owner: gone}", "unowned"),
+        ("application", "{owner_application: ghosts, owner_platform: crew}", "crew"),
+        ("application", "{}", "unowned"),
+    ],
+)
+def test_the_owner_told_is_the_accountable_one_of_the_rule_s_role(
+    con, tmp_path, role, agent, owner
+):
+    register(
+        con,
+        tmp_path / "registry",
+        agents=f"agents: {{a: {agent}}}",
+        people="people:\n"
+        "  ann: {status: active}\n"
+        "  bob: {status: active}\n"
+        "  eve: {status: active}\n"
+        "  gone: {status: left}\n"
+        "groups: {ghosts: {members: [gone]}, crew: {members: [gone, ann]}}\n",
+    )
+    rule = make_rule(tmp_path, owner_role=f'"{role}"')
+
+    assert owners(con, rule, row(entity="a")) == {'{"agent_id":"a"}': owner}
 
 
 def test_what_has_no_column_goes_into_the_summary_as_json(con, rule):
@@ -237,6 +296,10 @@ def test_a_column_of_the_wrong_type_is_the_rule_s_fault(con, rule):
         ({"entity": ["agent a"]}, "suppressed"),
         ({"entity": ["agent b", "agent a"], "agent_id": ["a"]}, "suppressed"),
         ({"calls": ["3"]}, "suppressed"),
+        ({"tools": ["crm", "other"]}, "suppressed"),
+        ({"tools": ["cr"]}, "open"),
+        ({"is_new": ["true"]}, "suppressed"),
+        ({"nothing": ["None"]}, "open"),
         ({"entity": ["agent a"], "agent_id": ["b"]}, "open"),
         ({"no_such_column": ["x"]}, "open"),
     ],
@@ -244,9 +307,11 @@ def test_a_column_of_the_wrong_type_is_the_rule_s_fault(con, rule):
 def test_a_suppression_must_fit_in_every_column(con, rule, predicate, status):
     known = [Suppression("s1", predicate, "known noise")]
 
-    (finding,) = found(con, rule, row(calls=3), suppressions=known)
+    seen = row(calls=3, tools=["crm", "mail"], is_new=True, nothing=None)
+    (finding,) = found(con, rule, seen, suppressions=known)
 
     assert finding["status"] == status
+    assert finding["suppressed_by"] == ("s1" if status == "suppressed" else None)
     assert finding["status_reason"] == ("s1: known noise" if status == "suppressed" else None)
 
 

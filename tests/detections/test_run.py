@@ -12,6 +12,7 @@ from pipeline.detections.check import EPOCH
 from pipeline.detections.decide import Decision, decide
 from pipeline.detections.ledger import Task, Window, alone, claim, run_id
 from pipeline.detections.run import run_detections
+from pipeline.detections.suppress import suppression_report
 from pipeline.errors import LakeError, QueryError, RuleErrors
 from pipeline.lake import open_lake
 from pipeline.registry import load_registry
@@ -394,6 +395,36 @@ def test_a_crash_in_the_middle_of_a_decision_leaves_one_line_of_history(lake, tm
     assert [change for change, _ in history(lake)] == ["closed", "created"]
 
 
+def report_of(lake, folder, now):
+    with lake.connect(comments=False) as con:
+        table = load_registry(folder).tables()["reg_suppressions"]
+        return [
+            (one["hidden_now"], one["hidden_ever"], one["last_hid_at"], one["problems"])
+            for one in suppression_report(con, table, now)
+        ]
+
+
+def test_a_suppression_that_hides_nothing_new_for_90_days_is_reported(lake, tmp_path):
+    (tmp_path / "suppressions.yaml").write_text(
+        "suppressions: {s1: {rule: denied, predicate: {entity: a}, reason: noise, owner: ann,"
+        " created_at: 2026-11-01, expires_at: 2027-04-01}}"
+    )
+    rule = make_rule(tmp_path / "rules")
+    write_events(lake, [denied()])
+    detect(lake, rule, registry=tmp_path)
+
+    just_before = report_of(lake, tmp_path, NOW + timedelta(days=90) - HOUR)
+    after = report_of(lake, tmp_path, NOW + timedelta(days=90))
+    write_events(lake, [denied(event_time=(NOW + timedelta(days=90)).isoformat())])
+    detect(lake, rule, registry=tmp_path, now=NOW + timedelta(days=91))
+
+    assert [problems for *_, problems in just_before + after] == [
+        [],
+        ["hid nothing new for 90 days"],
+    ]
+    assert report_of(lake, tmp_path, NOW + timedelta(days=91))[0][3] == []
+
+
 def test_a_suppressed_finding_is_stored_and_opens_when_the_suppression_ends(lake, tmp_path):
     (tmp_path / "registry").mkdir()
     (tmp_path / "registry" / "suppressions.yaml").write_text(
@@ -404,9 +435,14 @@ def test_a_suppressed_finding_is_stored_and_opens_when_the_suppression_ends(lake
     write_events(lake, [denied(), denied("b")])
     detect(lake, rule, registry=tmp_path / "registry")
     hidden = states(lake)
+    told = report_of(lake, tmp_path / "registry", NOW)
 
-    detect(lake, rule, now=NOW + timedelta(days=2), registry=tmp_path / "registry")
+    # A scheduler that looks at newer events only: the end of the suppression counts.
+    later = NOW + timedelta(days=2)
+    detect(lake, rule, now=later, registry=tmp_path / "registry", window=Window(NOW, None))
 
+    assert told == [(1, 1, NOW, ["expires soon, in 0 days"])]
+    assert report_of(lake, tmp_path / "registry", later) == [(0, 1, NOW, ["expired"])]
     assert hidden == [("a", "suppressed", "s1: noise"), ("b", "open", None)]
     assert states(lake)[0] == ("a", "open", "suppression_ended")
 
