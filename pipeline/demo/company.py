@@ -171,7 +171,7 @@ AGENTS = (
     "exporter-b",
 )
 
-INDEX_SCOPES = ("search.index", "docs.read")
+INDEX_SCOPES = ("search.index",)
 INDEX_AUDIENCE = ("https://search.acme.example", "https://mail.acme.example")
 INDEX_TOOL = Tool("search.put_document", "search.index", "write", "search/docs", 0)
 CLOUD_TOOL = Tool("s3:GetObject", "s3:GetObject", "read", "arn:aws:s3:::acme-artifacts", 1)

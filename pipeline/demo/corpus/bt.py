@@ -178,27 +178,30 @@ def bt_06(p: Plot) -> None:
     p.keeps_order = True
 
 
-@story("BT-07", "silent hole one_sided", "steady slow_but_regular not_promised even_pair")
+@story("BT-07", "hole one_sided", "steady slow_but_regular not_promised even_pair")
 def bt_07(p: Plot) -> None:
-    """A source stops speaking, or one side of a route knows of calls that the other does not."""
+    """A source stops speaking, or one side of a route knows of calls that the other does not.
+
+    It always speaks again: the corpus is read from files, and a file's end is no silence.
+    """
     p.tenant = p.name
     source = f"urn:{p.name}:gateway"
     pair = f"urn:{p.name}:runtime"
-    promise: Event = {"tenant_id": p.tenant, "expected_interval_s": 300, "grace_s": 60}
+    promise: Event = {"tenant_id": p.tenant, "expected_interval_s": 1200, "grace_s": 60}
     if p.kind == "not_promised":
         promise = {"tenant_id": p.tenant}
     if p.kind in ("one_sided", "even_pair"):
         promise["paired_with"] = pair
-        p.note("sources", "sources", {"tenant_id": p.tenant, "expected_interval_s": 300}, pair)
+        p.note("sources", "sources", {"tenant_id": p.tenant, "expected_interval_s": 1200}, pair)
     p.note("sources", "sources", promise, source)
     a = p.agent("a")
-    last = 6 * HOUR if p.kind in ("silent", "not_promised") else 2 * MINUTE
-    step = 600 if p.kind == "slow_but_regular" else 280
-    times = [p.to_end(at) for at in range(12 * HOUR, last, -step)]
-    if p.kind == "hole":
-        begins = p.to_end(9 * HOUR)
-        times = [at for at in times if not begins < at < begins + 2 * HOUR]
-    token = p.client_token(times[0] - 60, a, ("tickets.read",), lives_s=12 * HOUR)
+    step = 2400 if p.kind == "slow_but_regular" else 1100
+    # A whole calendar day lies within.
+    times = [p.to_end(at) for at in range(37 * HOUR, 2 * MINUTE, -step)]
+    if p.kind in ("hole", "not_promised"):
+        begins = p.to_end(p.some(8, 30) * HOUR)
+        times = [at for at in times if not begins < at < begins + p.some(3, 6) * HOUR]
+    token = p.client_token(times[0] - 60, a, ("tickets.read",), lives_s=37 * HOUR)
     token["source"] = source
     p.may.add("LS-03")
     for place, after in enumerate(times):

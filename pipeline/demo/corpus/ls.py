@@ -59,6 +59,11 @@ def ls_02(p: Plot) -> None:
     _inventory(p, a, key, age, **more)
     if p.kind == "revoked":
         p.vault(p.to_end(HOUR), "revoke", key, a, bound_identity_id=a)
+    if p.kind == "never_used":
+        # A client's token may have been obtained with it; without one nothing shows a use.
+        p.may.add("SP-05")
+        p.keeps_order = True
+        return
     # The identity itself is alive; its key is what sleeps.
     token = p.client_token(p.to_end(3 * HOUR), a, ("tickets.read",))
     p.call(p.to_end(3 * HOUR - 60), token, TICKET)
@@ -215,19 +220,19 @@ def ls_09(p: Plot) -> None:
     p.keeps_order = True
 
 
-@story("LS-10", "stranger harvest", "registered_reader listed_consumer nine_of_its_own")
+@story("LS-10", "stranger harvest", "registered_reader listed_consumer nine sync_controller")
 def ls_10(p: Plot) -> None:
     """Somebody reads a secret that is not theirs, or very many at once."""
     key = f"{p.name}-secret"
     a = p.agent("a")
     approved = {"approved_secrets": [key]} if p.kind == "registered_reader" else {}
     b = p.agent("b", **approved)
-    if p.kind in ("harvest", "nine_of_its_own"):
-        many = 9 if p.kind == "nine_of_its_own" else p.some(11, 16)
+    if p.kind in ("harvest", "nine", "sync_controller"):
+        many = 9 if p.kind == "nine" else p.some(11, 16)
+        known = {"consumers": [b]} if p.kind == "sync_controller" else {}
         for number in range(many):
-            name = f"{key}-{number}"
-            p.secret(number, name, b, consumers=[b], expires_at=p.micros_ago(-30 * DAY))
-            p.vault(200 + number * p.some(5, 30), "read", name, b, consumers=[b])
+            # Whose they are nobody says: only how many it reads is out of the ordinary.
+            p.vault(200 + number * p.some(5, 30), "read", f"{key}-{number}", b, **known)
         return
     consumers = [a, b] if p.kind == "listed_consumer" else [a]
     p.secret(-9 * DAY, key, a, consumers=consumers, expires_at=p.micros_ago(-30 * DAY))

@@ -294,6 +294,8 @@ def pc_08(p: Plot) -> None:
         before = p.client_token(10, b, ("tickets.read",))
         after = p.client_token(600, b, ("tickets.read", "warehouse.export"))
         p.call(650, after, EXPORT)
+        # Its own authority, while it works for a person.
+        p.may.add("PC-03")
         before["trace_id"] = after["trace_id"] = p.fresh("own")
 
 

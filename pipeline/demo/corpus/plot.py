@@ -21,6 +21,7 @@ from pipeline.demo.company import (
     TRUST_DOMAIN,
     VAULT_SOURCE,
     Tool,
+    workload,
 )
 from pipeline.demo.script import Event, Script
 
@@ -81,7 +82,7 @@ class Plot(Script):
         entry = {
             "kind": "agent",
             "class": CLASS,
-            "aliases": [{"issuer": AUTHZ, "subject": name}],
+            "aliases": [{"issuer": AUTHZ, "subject": name}, {"subject": workload(name)}],
             "owner_iam": OWNERS[0],
             "owner_platform": OWNERS[1],
             "owner_application": OWNERS[2],

@@ -142,10 +142,10 @@ def sp_06(p: Plot) -> None:
         late = everything
     if p.kind == "fewer_tools":
         early, late = everything, (TICKET,)
-    for week, tools in ((5, early), (4, early), (3, early), (1, late), (0, late)):
-        begins = p.to_end(week * 7 * DAY + p.some(8 * HOUR, 2 * DAY))
+    for week, tools in ((4, early), (3, early), (2, early), (1, early), (0, late)):
+        begins = p.to_end(week * 7 * DAY + p.some(8 * HOUR, 4 * DAY))
         scopes = tuple(sorted({t.scope for t in tools}))
-        version = "2.0" if p.kind == "new_version" and week <= 1 else "1.0"
+        version = "2.0" if p.kind == "new_version" and week == 0 else "1.0"
         token = p.client_token(begins, a, scopes)
         for place, tool in enumerate(tools):
             p.call(begins + 60 + 60 * place, token, tool, agent_version=version)

@@ -242,6 +242,8 @@ def tr_10(p: Plot) -> None:
     if p.kind == "stranger_exchanges":
         child = p.exchange(p.some(100, 300), token, b, ("tickets.read",))
         child["client_id"] = c
+        # It asked, and stands nowhere in the chain.
+        p.may.add("BT-03")
         return
     who = {"agent_id": b if p.kind == "itself" else c}
     p.call(p.some(100, 300), token, TICKET, **who, workload_id=workload(who["agent_id"]))
