@@ -7,10 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipeline.detections.ledger import Window
 from pipeline.detections.policy import read_policy, record_policy
-from pipeline.lake.lake import Lake
+from pipeline.detections.run import run_detections
+from pipeline.lake import Lake, open_lake
 from pipeline.registry import load_registry
 from pipeline.registry.columns import ALWAYS
+from tests.detections.folders import make_rule
+from tests.factories import NOW, tool_call, write_events
 
 JAN, FEB, MAR, APR = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3, 4))
 
@@ -321,3 +325,45 @@ def test_an_exception_goes_on_while_other_things_change(lake, policy):
     registry = record_policy(lake, policy(f"  bot: {{{given}, max_depth: 4}}"), MAR)
 
     assert exceptions(registry) == [(None, ALWAYS[0], APR)]
+
+
+LIMITED = """\
+SELECT
+    call.tenant_id,
+    call.agent_id,
+    call.agent_id AS entity,
+    call.agent_id AS identity_id,
+    call.event_time AS first_seen,
+    call.event_time AS last_seen,
+    [call.event_uid] AS event_uids
+FROM tool_calls AS call
+JOIN reg_identities_as_of AS identity
+    ON call.agent_id = identity.identity_id
+    AND call.event_time >= identity.valid_from AND call.event_time < identity.valid_to
+WHERE identity.status = 'suspended'
+"""
+
+
+def test_a_finding_of_yesterday_outlives_a_change_of_policy_and_falls_with_a_correction(
+    tmp_path, policy
+):
+    lake = open_lake(str(tmp_path / "lake"), create=True)
+    write_events(lake, [tool_call(agent_id="bot", event_time="2026-11-20T12:00:00Z")])
+    rule = make_rule(
+        tmp_path, "suspended", sql=LIMITED, tables='["tool_calls", "reg_identities_as_of"]'
+    )
+    suspended, active = policy("  bot: {status: suspended}"), policy("  bot: {status: active}")
+    corrected = policy("  bot: {status: suspended, history: [{until: 2026-11-21, status: active}]}")
+
+    def statuses(registry, now):
+        run_detections(lake, registry, rules=[rule], window=Window(), now=now)
+        with lake.connect(comments=False) as con:
+            return [row[0] for row in con.execute("SELECT status FROM findings").fetchall()]
+
+    day = timedelta(days=1)
+    assert statuses(suspended, NOW) == ["open"]
+    assert statuses(active, NOW + day) == ["open"]
+    assert statuses(corrected, NOW + 2 * day) == ["refuted"]
+    with lake.connect(comments=False) as con:
+        found = con.execute("SELECT status FROM identity_periods ORDER BY valid_from").fetchall()
+    assert found == [("active",), ("suspended",)]

@@ -51,11 +51,13 @@ holding AS (
     WHERE call.root_kind = 'static_secret' AND call.outcome <> 'denied'
 ),
 excepted AS (
-    SELECT
-        roots.tenant_id, roots.root_key, exception.identity_id, exception.since, exception.until
-    FROM roots
-    INNER JOIN reg_static_exceptions AS exception
-        ON exception.secret_id IS NULL OR exception.secret_id = roots.id
+    SELECT DISTINCT
+        holding.tenant_id, holding.root_key, holding.identity_id, exception.since, exception.until
+    FROM holding
+    INNER JOIN reg_static_exceptions AS exception ON holding.identity_id = exception.identity_id
+    INNER JOIN roots
+        ON holding.tenant_id = roots.tenant_id AND holding.root_key = roots.root_key
+        AND (exception.secret_id IS NULL OR exception.secret_id = roots.id)
 ),
 excused AS (
     SELECT DISTINCT holding.tenant_id, holding.root_key, holding.identity_id, holding.seen_at
