@@ -24,28 +24,51 @@ WITH names AS (
         count(DISTINCT named.identity_id)
     ) = 1
 ),
--- Only who is a broker, or was seen for two units, has to be looked at call by call.
-several AS (
-    SELECT names.tenant_id, names.identity_id
+-- Whoever is registered to act for another agent acts for that one's units.
+parent_units AS (
+    SELECT DISTINCT child.identity_id, item.unit
+    FROM reg_identities AS child
+    CROSS JOIN unnest(list_concat(
+        coalesce(child.delegate_for, CAST([] AS VARCHAR[])), coalesce(child.allowed_parents, CAST([] AS VARCHAR[]))
+    )) AS parent_of(parent_id)
+    INNER JOIN reg_identities AS parent ON parent_of.parent_id = parent.identity_id
+    CROSS JOIN unnest(parent.business_units) AS item(unit)
+),
+served AS (
+    SELECT names.tenant_id, names.identity_id, call.business_unit AS unit
     FROM tool_calls AS call
     INNER JOIN names
         ON call.tenant_id = names.tenant_id AND call.agent_id = names.agent_id
         AND call.agent_issuer IS NOT DISTINCT FROM names.agent_issuer
     WHERE call.business_unit IS NOT NULL
-    GROUP BY names.tenant_id, names.identity_id
-    HAVING min(call.business_unit) <> max(call.business_unit)
+    GROUP BY names.tenant_id, names.identity_id, call.business_unit
     UNION
-    SELECT names.tenant_id, names.identity_id
-    FROM names
-    INNER JOIN reg_identities_as_of AS identity ON names.identity_id = identity.identity_id
-    WHERE identity.is_broker
-    UNION
-    SELECT names.tenant_id, names.identity_id
+    SELECT names.tenant_id, names.identity_id, held.business_unit AS unit
     FROM credentials AS held
     INNER JOIN names
         ON held.tenant_id = names.tenant_id AND coalesce(held.actor_id, held.client_id) = names.agent_id
         AND held.actor_issuer IS NOT DISTINCT FROM names.agent_issuer
     WHERE held.business_unit IS NOT NULL
+),
+-- Only who is a broker, or was seen for two units, not all its own, is looked at call by call.
+several AS (
+    SELECT names.tenant_id, names.identity_id
+    FROM names
+    INNER JOIN reg_identities_as_of AS identity ON names.identity_id = identity.identity_id
+    WHERE identity.is_broker
+    UNION
+    SELECT served.tenant_id, served.identity_id
+    FROM served
+    INNER JOIN reg_identities_as_of AS identity ON served.identity_id = identity.identity_id
+    LEFT JOIN parent_units
+        ON served.identity_id = parent_units.identity_id AND served.unit = parent_units.unit
+    GROUP BY served.tenant_id, served.identity_id
+    HAVING min(served.unit) <> max(served.unit)
+        AND bool_or(
+            parent_units.unit IS NULL
+            AND NOT coalesce(list_contains(identity.business_units, served.unit), false)
+            AND NOT coalesce(list_contains(identity.shared_units, served.unit), false)
+        )
 ),
 acts AS (
     SELECT
@@ -87,16 +110,6 @@ acts AS (
     LEFT JOIN chains AS chain
         ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
     WHERE held.business_unit IS NOT NULL AND held.seen_issued
-),
--- Whoever is registered to act for another agent acts for that one's units.
-parent_units AS (
-    SELECT DISTINCT child.identity_id, item.unit
-    FROM reg_identities AS child
-    CROSS JOIN unnest(list_concat(
-        coalesce(child.delegate_for, CAST([] AS VARCHAR[])), coalesce(child.allowed_parents, CAST([] AS VARCHAR[]))
-    )) AS parent_of(parent_id)
-    INNER JOIN reg_identities AS parent ON parent_of.parent_id = parent.identity_id
-    CROSS JOIN unnest(parent.business_units) AS item(unit)
 ),
 -- As the registry stood at that time; units that it shares need no record of their own.
 judged AS (
@@ -144,7 +157,11 @@ behaving AS (
 -- Records on the call itself, or on a credential of its chain.
 ways AS (
     SELECT DISTINCT judged.tenant_id, judged.credential_key, above.delegation_record_id
-    FROM judged
+    FROM (
+        SELECT DISTINCT tenant_id, credential_key, credential_path
+        FROM judged
+        WHERE credential_key IS NOT NULL
+    ) AS judged
     CROSS JOIN unnest(judged.credential_path) AS step(credential_key)
     INNER JOIN credentials AS above
         ON judged.tenant_id = above.tenant_id AND step.credential_key = above.credential_key

@@ -133,14 +133,14 @@ acts AS (
     SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, event_time, event_uid,
         tool_name AS did, observer
     FROM tool_calls
-    WHERE outcome <> 'denied'
+    WHERE agent_id IN (SELECT name FROM names) AND outcome <> 'denied'
     UNION ALL
     SELECT tenant_id, coalesce(actor_id, client_id) AS name,
         CASE WHEN actor_id IS NULL THEN credential_issuer ELSE actor_issuer END AS issuer,
         event_time, event_uid, 'token ' || op AS did, observer
     FROM token_events
     WHERE outcome = 'success' AND op IN ('issue', 'exchange', 'assume', 'refresh', 'use', 'delegate')
-        AND (actor_id IS NOT NULL OR client_id IS NOT NULL)
+        AND coalesce(actor_id, client_id) IN (SELECT name FROM names)
 ),
 seen AS (
     SELECT tenant_id, name, issuer FROM acts GROUP BY tenant_id, name, issuer

@@ -22,21 +22,27 @@ names AS (
     FROM reg_names AS named
     INNER JOIN ended ON named.identity_id = ended.identity_id
 ),
+keys AS (
+    SELECT DISTINCT own.identity_id, own.issuer, own.kind, own.id
+    FROM reg_credential_ids AS own
+    INNER JOIN ended ON own.identity_id = ended.identity_id
+),
 acts AS (
     SELECT
         tenant_id, event_uid, event_time, observer, environment, agent_id AS name, agent_issuer AS issuer,
         credential_issuer, credential_kind, credential_id, 'call' AS did, tool_name AS did_what,
         action_class, resource_sensitivity
     FROM tool_calls
-    WHERE outcome <> 'denied' AND coalesce(decision_effect, 'none') <> 'deny'
+    WHERE (agent_id IN (SELECT name FROM names) OR credential_id IN (SELECT id FROM keys))
+        AND outcome <> 'denied' AND coalesce(decision_effect, 'none') <> 'deny'
     UNION ALL
     SELECT
         tenant_id, event_uid, event_time, observer, environment, actor_id AS name, actor_issuer AS issuer,
         credential_issuer, credential_kind, credential_id, 'call' AS did, tool_name AS did_what,
         action_class, resource_sensitivity
     FROM tool_calls
-    WHERE outcome <> 'denied' AND coalesce(decision_effect, 'none') <> 'deny'
-        AND actor_id IS NOT NULL AND actor_id <> agent_id
+    WHERE actor_id IN (SELECT name FROM names) AND actor_id <> agent_id
+        AND outcome <> 'denied' AND coalesce(decision_effect, 'none') <> 'deny'
     UNION ALL
     SELECT
         tenant_id, event_uid, event_time, observer, environment, actor_id AS name, actor_issuer AS issuer,
@@ -45,7 +51,7 @@ acts AS (
         CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity
     FROM token_events
     WHERE outcome = 'success' AND op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate', 'use')
-        AND actor_id IS NOT NULL
+        AND (actor_id IN (SELECT name FROM names) OR credential_id IN (SELECT id FROM keys))
     UNION ALL
     SELECT
         tenant_id, event_uid, event_time, observer, environment,
@@ -57,7 +63,10 @@ acts AS (
         CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity
     FROM token_events
     WHERE outcome = 'success' AND op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate', 'use')
-        AND coalesce(client_id, subject_id) IS NOT NULL
+        AND (
+            coalesce(client_id, subject_id) IN (SELECT name FROM names)
+            OR credential_id IN (SELECT id FROM keys)
+        )
         AND coalesce(client_id, subject_id) IS DISTINCT FROM actor_id
 ),
 seen AS (
@@ -93,7 +102,7 @@ by_name AS (
 by_key AS (
     SELECT acts.*, own.identity_id
     FROM acts
-    INNER JOIN reg_credential_ids AS own
+    INNER JOIN keys AS own
         ON acts.credential_id = own.id AND acts.credential_kind = own.kind
         AND (own.issuer IS NULL OR acts.credential_issuer IS NULL OR own.issuer = acts.credential_issuer)
 ),

@@ -3,7 +3,14 @@
 -- One row per name.  Without one registered agent there is no inventory to be missing from.
 -- An instance of a registered agent, a person, and a client that is ignored on purpose are
 -- known; a cloud's audit log names every principal of an account, and says nothing of agents.
-WITH acts AS (
+WITH registered AS (
+    SELECT name, min(identity_id) AS identity_id
+    FROM reg_names
+    -- An agent with nobody in it is a registry without an inventory.
+    WHERE EXISTS (SELECT 1 FROM reg_identities WHERE kind <> 'human')
+    GROUP BY name
+),
+acts AS (
     SELECT
         tenant_id, event_uid, event_time, observer, environment, agent_id AS name, agent_issuer AS issuer,
         'agent' AS seen_as, tool_name AS did, action_class, resource_sensitivity,
@@ -12,7 +19,9 @@ WITH acts AS (
         coalesce(ext['agent_blueprint'], ext['xms_par_app_azp']) AS blueprint,
         required_scopes AS scopes
     FROM tool_calls
-    WHERE outcome <> 'denied' AND observer <> 'cloud_audit'
+    -- Most events are of few, registered names.
+    WHERE agent_id NOT IN (SELECT name FROM registered)
+        AND outcome <> 'denied' AND observer <> 'cloud_audit'
         AND NOT coalesce(subject_kind = 'human' AND subject_id = agent_id, false)
     UNION ALL
     SELECT
@@ -23,7 +32,7 @@ WITH acts AS (
         coalesce(ext['agent_blueprint'], ext['xms_par_app_azp']) AS blueprint, scopes
     FROM token_events
     WHERE outcome = 'success' AND op NOT IN ('revoke', 'deny', 'consent_revoke')
-        AND actor_id IS NOT NULL AND observer <> 'cloud_audit'
+        AND actor_id NOT IN (SELECT name FROM registered) AND observer <> 'cloud_audit'
         AND NOT coalesce(subject_kind = 'human' AND subject_id = actor_id, false)
     UNION ALL
     SELECT
@@ -34,16 +43,9 @@ WITH acts AS (
         coalesce(ext['agent_blueprint'], ext['xms_par_app_azp']) AS blueprint, scopes
     FROM token_events
     WHERE outcome = 'success' AND op NOT IN ('revoke', 'deny', 'consent_revoke')
-        AND client_id IS NOT NULL AND client_id IS DISTINCT FROM actor_id AND observer <> 'cloud_audit'
+        AND client_id NOT IN (SELECT name FROM registered) AND client_id IS DISTINCT FROM actor_id
+        AND observer <> 'cloud_audit'
 ),
-registered AS (
-    SELECT name, min(identity_id) AS identity_id
-    FROM reg_names
-    -- An agent with nobody in it is a registry without an inventory.
-    WHERE EXISTS (SELECT 1 FROM reg_identities WHERE kind <> 'human')
-    GROUP BY name
-),
--- Most events are of few, registered names: those are put aside before anything else.
 seen AS (
     SELECT tenant_id, name, issuer, instance_of, blueprint
     FROM acts
@@ -52,14 +54,13 @@ seen AS (
 strangers AS (
     SELECT seen.*
     FROM seen
-    LEFT JOIN registered ON seen.name = registered.name
     LEFT JOIN reg_people AS person ON lower(seen.name) = lower(person.principal)
     LEFT JOIN registered AS blueprint ON seen.blueprint = blueprint.name
     LEFT JOIN registered AS whole ON seen.instance_of = whole.name
     LEFT JOIN reg_ignored_clients AS ignored
         ON seen.name = ignored.subject
         AND (ignored.issuer IS NULL OR seen.issuer IS NULL OR ignored.issuer = seen.issuer)
-    WHERE registered.name IS NULL AND person.principal IS NULL AND blueprint.name IS NULL
+    WHERE person.principal IS NULL AND blueprint.name IS NULL
         AND whole.name IS NULL AND ignored.subject IS NULL
         AND EXISTS (SELECT 1 FROM reg_identities WHERE kind <> 'human')
 ),

@@ -9,33 +9,33 @@ WITH hosted AS (
     WHERE vendor_hosted AND status = 'active'
         AND NOT coalesce(vendor_exception_until > $as_of, false)
 ),
-acts AS (
-    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, event_time, event_uid FROM tool_calls
+seen AS (
+    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, min(event_time) AS first_at, max(event_time) AS last_at
+    FROM tool_calls
+    GROUP BY tenant_id, agent_id, agent_issuer
     UNION ALL
-    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, event_time, event_uid
+    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, min(event_time) AS first_at, max(event_time) AS last_at
     FROM token_events
     WHERE actor_id IS NOT NULL
+    GROUP BY tenant_id, actor_id, actor_issuer
     UNION ALL
-    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, event_time, event_uid
+    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, min(event_time) AS first_at,
+        max(event_time) AS last_at
     FROM token_events
     WHERE client_id IS NOT NULL
-),
-seen AS (
-    SELECT tenant_id, name, issuer, min(event_time) AS first_at, max(event_time) AS last_at
-    FROM acts
-    GROUP BY tenant_id, name, issuer
+    GROUP BY tenant_id, client_id, credential_issuer
 ),
 -- A name that fits two identities, neither by its issuer, is nobody's.
 known AS (
     SELECT
-        seen.tenant_id, seen.name, seen.issuer, seen.first_at, seen.last_at,
+        seen.tenant_id, seen.name, seen.issuer, min(seen.first_at) AS first_at, max(seen.last_at) AS last_at,
         coalesce(min(named.identity_id) FILTER (WHERE named.issuer = seen.issuer), min(named.identity_id))
             AS identity_id
     FROM seen
     INNER JOIN reg_names AS named
         ON seen.name = named.name
         AND (named.issuer IS NULL OR seen.issuer IS NULL OR named.issuer = seen.issuer)
-    GROUP BY seen.tenant_id, seen.name, seen.issuer, seen.first_at, seen.last_at
+    GROUP BY seen.tenant_id, seen.name, seen.issuer
     HAVING coalesce(
         nullif(count(DISTINCT named.identity_id) FILTER (WHERE named.issuer = seen.issuer), 0),
         count(DISTINCT named.identity_id)
@@ -48,6 +48,25 @@ active AS (
     SELECT tenant_id, identity_id, min(first_at) AS first_at, max(last_at) AS last_at
     FROM known
     GROUP BY tenant_id, identity_id
+),
+-- Only the few that are concerned are looked at event by event.
+wanted AS (
+    SELECT DISTINCT known.name
+    FROM known
+    INNER JOIN hosted ON known.identity_id = hosted.identity_id
+),
+acts AS (
+    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, event_time, event_uid
+    FROM tool_calls
+    WHERE agent_id IN (SELECT name FROM wanted)
+    UNION ALL
+    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, event_time, event_uid
+    FROM token_events
+    WHERE actor_id IN (SELECT name FROM wanted)
+    UNION ALL
+    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, event_time, event_uid
+    FROM token_events
+    WHERE client_id IN (SELECT name FROM wanted)
 ),
 placed AS (
     SELECT
