@@ -192,33 +192,36 @@ too_long AS (
         AND renewed.held_key = allowed.held_key AND renewed.started_at = allowed.started_at
     WHERE NOT coalesce(allowed.background_sync, false) OR allowed.max_renewal_s IS NOT NULL
 ),
--- Calls in the name of a person, by who acts and what for; names are joined afterwards.
-acting AS (
+-- The few credentials that were used long after a person signed in; calls are read for them only.
+signed_in AS (
     SELECT
-        tenant_id, credential_key, root_key, agent_id, agent_issuer,
-        min(root_principal) AS principal, min(confidence) AS chain_confidence,
-        max(event_time) AS acted_at, arg_max(event_uid, event_time) AS event_uid,
-        max(environment) AS environment,
-        max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
-    FROM calls
-    WHERE root_kind IN ('human_interactive', 'human_federated') AND outcome = 'success'
-        AND link_confidence >= $link_confidence_min
-    GROUP BY tenant_id, credential_key, root_key, agent_id, agent_issuer
-),
-sessions AS (
-    SELECT
-        acting.*,
+        own.tenant_id, own.credential_key,
         CASE WHEN root.family_id IS NOT NULL
             THEN coalesce(root.issuer, '') || ' ' || root.family_id
-            ELSE acting.root_key END AS held_key,
+            ELSE root.credential_key END AS held_key,
         greatest(own.auth_time, root.auth_time) AS auth_time,
         root.event_uids AS root_event_uids
-    FROM acting
-    INNER JOIN credentials AS own
-        ON acting.tenant_id = own.tenant_id AND acting.credential_key = own.credential_key
+    FROM credentials AS own
     INNER JOIN credentials AS root
-        ON acting.tenant_id = root.tenant_id AND acting.root_key = root.credential_key
-    WHERE own.auth_time IS NOT NULL OR root.auth_time IS NOT NULL
+        ON own.tenant_id = root.tenant_id AND own.root_key = root.credential_key
+    WHERE epoch(own.last_used_at) - epoch(greatest(own.auth_time, root.auth_time))
+        > least($human_session_high_h, $human_session_h) * 3600
+),
+-- Calls in the name of a person, by who acts; names are joined afterwards.
+sessions AS (
+    SELECT
+        held.tenant_id, held.credential_key, held.held_key, held.auth_time, call.agent_id, call.agent_issuer,
+        min(call.root_principal) AS principal, min(call.confidence) AS chain_confidence,
+        max(call.event_time) AS acted_at, arg_max(call.event_uid, call.event_time) AS event_uid,
+        max(call.environment) AS environment,
+        max(call.observer) FILTER (WHERE call.observer <> 'agent_runtime') AS observer,
+        any_value(held.root_event_uids) AS root_event_uids
+    FROM signed_in AS held
+    INNER JOIN calls AS call
+        ON held.tenant_id = call.tenant_id AND held.credential_key = call.credential_key
+    WHERE call.root_kind IN ('human_interactive', 'human_federated') AND call.outcome = 'success'
+        AND call.link_confidence >= $link_confidence_min
+    GROUP BY held.tenant_id, held.credential_key, held.held_key, held.auth_time, call.agent_id, call.agent_issuer
 ),
 agents AS (
     SELECT

@@ -87,20 +87,21 @@ tasks AS (
     SELECT DISTINCT tenant_id, task FROM home WHERE task IS NOT NULL
 ),
 seen AS (
-    SELECT tenant_id, coalesce(task_id, session_id) AS task, max(event_time) AS last_at
-    FROM tool_calls
-    GROUP BY tenant_id, coalesce(task_id, session_id)
+    SELECT tasks.tenant_id, tasks.task, max(call.event_time) AS last_at
+    FROM tasks
+    INNER JOIN tool_calls AS call
+        ON tasks.tenant_id = call.tenant_id AND tasks.task = coalesce(call.task_id, call.session_id)
+    GROUP BY tasks.tenant_id, tasks.task
     UNION ALL
-    SELECT tenant_id, coalesce(task_id, session_id) AS task, max(event_time) AS last_at
-    FROM token_events
-    WHERE op NOT IN ('revoke', 'consent_revoke')
-    GROUP BY tenant_id, coalesce(task_id, session_id)
+    SELECT tasks.tenant_id, tasks.task, max(event.event_time) AS last_at
+    FROM tasks
+    INNER JOIN token_events AS event
+        ON tasks.tenant_id = event.tenant_id AND tasks.task = coalesce(event.task_id, event.session_id)
+    WHERE event.op NOT IN ('revoke', 'consent_revoke')
+    GROUP BY tasks.tenant_id, tasks.task
 ),
 task_ends AS (
-    SELECT tasks.tenant_id, tasks.task, max(seen.last_at) AS last_at
-    FROM tasks
-    INNER JOIN seen ON tasks.tenant_id = seen.tenant_id AND tasks.task = seen.task
-    GROUP BY tasks.tenant_id, tasks.task
+    SELECT tenant_id, task, max(last_at) AS last_at FROM seen GROUP BY tenant_id, task
 ),
 -- Work that was handed on from a root goes on in its name, whatever task it is counted to;
 -- where no task has a name, all work below one root is one task.

@@ -44,10 +44,13 @@ read_secrets AS (
 approved AS (
     SELECT DISTINCT read_secrets.tenant_id, read_secrets.secret_id, approvals.reader
     FROM read_secrets
+    INNER JOIN approvals ON read_secrets.secret_id = approvals.pattern
+    UNION
+    SELECT folder.tenant_id, folder.secret_id, approvals.reader
+    FROM read_secrets AS folder
     INNER JOIN approvals
-        ON read_secrets.secret_id = approvals.pattern
-        OR (approvals.pattern LIKE '%*'
-            AND starts_with(read_secrets.secret_id, left(approvals.pattern, length(approvals.pattern) - 1)))
+        ON approvals.pattern LIKE '%*'
+        AND starts_with(folder.secret_id, left(approvals.pattern, length(approvals.pattern) - 1))
 ),
 consumers AS (
     SELECT tenant_id, secret_id, reader FROM listed
@@ -164,6 +167,25 @@ swept AS (
 swept_secrets AS (
     SELECT DISTINCT tenant_id, reader, secret_id FROM swept
 ),
+-- The ids under which a call may name a secret, one a row: joins stay on equality.
+ids AS (
+    SELECT secret.tenant_id, secret.secret_id, name.id
+    FROM secrets AS secret
+    INNER JOIN (
+        SELECT DISTINCT tenant_id, secret_id FROM strangers
+    ) AS wanted ON secret.tenant_id = wanted.tenant_id AND secret.secret_id = wanted.secret_id
+    CROSS JOIN unnest([
+        secret.secret_id, secret.secret_id || '/' || secret.secret_version,
+        secret.secret_id || ':' || secret.secret_version
+    ]) AS name(id)
+    WHERE name.id IS NOT NULL
+),
+presented AS (
+    SELECT ids.tenant_id, ids.secret_id, held.credential_key
+    FROM ids
+    INNER JOIN credentials AS held ON ids.tenant_id = held.tenant_id AND ids.id = held.id
+    WHERE held.is_static OR held.kind IN ('api_key_id', 'access_key_id', 'secret_version', 'vault_accessor')
+),
 -- Who used a secret, by the store's records and by calls with the credential that it is.
 uses AS (
     SELECT
@@ -174,17 +196,11 @@ uses AS (
     WHERE event.op = 'use'
     UNION ALL
     SELECT
-        secret.tenant_id, secret.secret_id, call.event_time, call.event_uid,
+        presented.tenant_id, presented.secret_id, call.event_time, call.event_uid,
         coalesce(named.identity_id, call.agent_id) AS used_by, call.workload_id AS workload
-    FROM secrets AS secret
-    INNER JOIN (
-        SELECT DISTINCT tenant_id, secret_id FROM strangers
-    ) AS wanted ON secret.tenant_id = wanted.tenant_id AND secret.secret_id = wanted.secret_id
-    INNER JOIN credentials AS held
-        ON secret.tenant_id = held.tenant_id
-        AND held.id IN (secret.secret_id, secret.secret_id || '/' || secret.secret_version, secret.secret_id || ':' || secret.secret_version)
+    FROM presented
     INNER JOIN calls AS call
-        ON held.tenant_id = call.tenant_id AND held.credential_key = call.credential_key
+        ON presented.tenant_id = call.tenant_id AND presented.credential_key = call.credential_key
     LEFT JOIN named ON call.agent_id = named.name
     WHERE call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
 ),
