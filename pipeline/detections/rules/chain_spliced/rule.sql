@@ -27,7 +27,7 @@ hashed AS (
         other.parent_key, list_sort(list_distinct(list(digest.id))) AS known_digests
     FROM named_parents AS named
     INNER JOIN named_parents AS other
-        ON named.tenant_id = other.tenant_id AND named.event_uid = other.event_uid AND named.role = other.role
+        ON named.tenant_id = other.tenant_id AND named.event_uid = other.event_uid AND other.role <> 'actor'
     INNER JOIN credential_aliases AS digest
         ON other.tenant_id = digest.tenant_id AND other.parent_key = digest.credential_key AND digest.kind = 'par_hash'
     WHERE named.kind = 'par_hash' AND other.kind <> 'par_hash' AND named.role <> 'actor'

@@ -10,6 +10,12 @@ WITH shared_keys AS (
     GROUP BY tenant_id, credential_key
     HAVING count(DISTINCT agent_id) > 1
 ),
+service_accounts AS (
+    SELECT DISTINCT names.name
+    FROM reg_names AS names
+    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    WHERE identity.kind = 'service_account'
+),
 nameless AS (
     SELECT
         call.tenant_id, call.event_uid, call.call_key, call.event_time, call.trace_id, call.txn_id,
@@ -19,9 +25,9 @@ nameless AS (
         coalesce(held.kind, call.credential_kind) AS credential_kind,
         coalesce(held.id, call.credential_id) AS account_credential,
         coalesce(
-            call.subject_id,
+            call.subject_id, by_name.name,
             CASE WHEN held.subject_kind IN ('service_account', 'workload', 'client') THEN held.subject_id END,
-            held.id, call.credential_id
+            held.id, call.credential_id, call.actor_id, call.agent_id
         ) AS service_account,
         coalesce(call.tool_server, call.resource, call.tool_name) AS reached,
         coalesce(held.is_static, false) OR coalesce(call.root_kind = 'static_secret', false)
@@ -33,12 +39,16 @@ nameless AS (
         ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
     LEFT JOIN shared_keys AS shared
         ON call.tenant_id = shared.tenant_id AND call.credential_key = shared.credential_key
+    LEFT JOIN service_accounts AS by_subject ON call.subject_id = by_subject.name
+    -- A source without agents names the account itself as the one who acts.
+    LEFT JOIN service_accounts AS by_name ON coalesce(call.actor_id, call.agent_id) = by_name.name
     WHERE coalesce(call.trace_id, call.txn_id) IS NOT NULL
-        AND call.credential_id IS NOT NULL
+        AND (call.credential_id IS NOT NULL OR call.subject_kind = 'service_account' OR by_subject.name IS NOT NULL OR by_name.name IS NOT NULL)
         AND call.outcome <> 'denied'
         AND (
             call.subject_id IS NULL OR call.subject_id = call.agent_id OR call.subject_id = call.actor_id
             OR coalesce(call.subject_kind, 'unknown') IN ('service_account', 'client', 'workload')
+            OR by_subject.name IS NOT NULL
         )
         AND coalesce(call.subject_kind, 'unknown') NOT IN ('human', 'agent_user')
         AND array_length(coalesce(call.act_chain, CAST([] AS STRUCT(issuer VARCHAR, subject VARCHAR)[]))) = 0
@@ -51,7 +61,8 @@ nameless AS (
             OR (call.credential_kind = 'access_key_id' AND NOT starts_with(call.credential_id, 'ASIA'))
             OR coalesce(call.subject_kind = 'service_account', false)
             OR coalesce(held.subject_kind = 'service_account', false)
-            OR shared.credential_key IS NOT NULL
+            OR (call.tool_protocol = 'db' AND call.credential_kind = 'local')
+            OR shared.credential_key IS NOT NULL OR by_subject.name IS NOT NULL OR by_name.name IS NOT NULL
         )
 ),
 meeting_points AS (

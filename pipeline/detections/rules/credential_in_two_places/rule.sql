@@ -55,6 +55,20 @@ addresses AS (
         regexp_matches(src_ip, '^[0-9a-f]{1,4}:[0-9a-f:]*:[0-9a-f:.]*$') AND contains(src_ip, ':') AS is_v6
     FROM (SELECT DISTINCT src_ip FROM moved WHERE src_ip IS NOT NULL) AS seen
 ),
+ranges AS (
+    SELECT
+        *,
+        -- Private, carrier-grade, loopback and link-local addresses do not say where.
+        coalesce(
+            number BETWEEN 167772160 AND 184549375 OR number BETWEEN 2886729728 AND 2887778303
+            OR number BETWEEN 3232235520 AND 3232301055 OR number BETWEEN 1681915904 AND 1686110207
+            OR number BETWEEN 2130706432 AND 2147483647 OR number BETWEEN 2851995648 AND 2852061183
+            OR number < 16777216,
+            regexp_matches(src_ip, '^(fc|fd|fe8|fe9|fea|feb)[0-9a-f]*:')
+        ) AS is_private
+    FROM addresses
+    WHERE number IS NOT NULL OR is_v6
+),
 networks AS (
     SELECT
         src_ip, number,
@@ -62,17 +76,8 @@ networks AS (
             WHEN number IS NOT NULL THEN 'v4 ' || CAST(CAST(floor(number / 65536) AS BIGINT) AS VARCHAR)
             ELSE 'v6 ' || split_part(split_part(src_ip, '::', 1), ':', 1) || ':' || split_part(split_part(src_ip, '::', 1), ':', 2)
         END AS network
-    FROM addresses
-    WHERE (number IS NOT NULL OR is_v6)
-        -- Private, carrier-grade, loopback and link-local addresses do not say where.
-        AND NOT coalesce(
-            number BETWEEN 167772160 AND 184549375 OR number BETWEEN 2886729728 AND 2887778303
-            OR number BETWEEN 3232235520 AND 3232301055 OR number BETWEEN 1681915904 AND 1686110207
-            OR number BETWEEN 2130706432 AND 2147483647 OR number BETWEEN 2851995648 AND 2852061183
-            OR number < 16777216,
-            false
-        )
-        AND NOT regexp_matches(src_ip, '^(fc|fd|fe8|fe9|fea|feb)[0-9a-f]*:')
+    FROM ranges
+    WHERE NOT is_private
 ),
 -- Registered egress: a prefix of addresses, for one identity or for everybody.
 prefixes AS (
@@ -133,12 +138,14 @@ located AS (
             WHEN known_egress.src_ip IS NOT NULL THEN 'registered egress'
             WHEN roaming.credential_key IS NULL THEN networks.network
         END AS network_place,
+        coalesce(inside.is_private, false) AS is_inside,
         -- Pods and numbered replicas of one workload, and its blue and green side, are it.
         coalesce('identity ' || names.identity_id, regexp_replace(regexp_replace(regexp_replace(
             lower(moved.workload_id), '-[0-9a-f]{6,10}-[a-z0-9]{5}$', ''), '-[0-9]+$', ''),
             '[-_](blue|green|canary|stable)$', '')) AS workload_place
     FROM moved
     LEFT JOIN networks ON moved.src_ip = networks.src_ip
+    LEFT JOIN ranges AS inside ON moved.src_ip = inside.src_ip
     LEFT JOIN known_egress
         ON moved.tenant_id = known_egress.tenant_id AND moved.credential_key = known_egress.credential_key
         AND moved.src_ip = known_egress.src_ip
@@ -148,9 +155,16 @@ located AS (
         ON moved.workload_id = names.name
 ),
 placed AS (
-    SELECT *, 'workload' AS told_by, workload_place AS place FROM located WHERE workload_place IS NOT NULL
+    SELECT *, 'workload' AS told_by, observer AS seen_by, workload_place AS place FROM located WHERE workload_place IS NOT NULL
     UNION ALL
-    SELECT *, 'network' AS told_by, network_place AS place FROM located WHERE network_place IS NOT NULL
+    SELECT *, 'network' AS told_by, observer AS seen_by, network_place AS place FROM located WHERE network_place IS NOT NULL
+    UNION ALL
+    -- One and the same door sees it come from inside and from the internet.
+    SELECT
+        *, 'inside and outside' AS told_by, concat(observer, ' ', source) AS seen_by,
+        CASE WHEN is_inside OR network_place = 'registered egress' THEN 'own network' ELSE network_place END AS place
+    FROM located
+    WHERE is_inside OR network_place IS NOT NULL
 ),
 steps AS (
     SELECT
@@ -160,7 +174,7 @@ steps AS (
         lag(event_uid) OVER step AS uid_before,
         lag(workload_place) OVER step AS workload_before
     FROM placed
-    WINDOW step AS (PARTITION BY tenant_id, credential_key, observer, told_by ORDER BY event_time, event_uid)
+    WINDOW step AS (PARTITION BY tenant_id, credential_key, seen_by, told_by ORDER BY event_time, event_uid)
 ),
 jumps AS (
     SELECT
@@ -169,7 +183,8 @@ jumps AS (
     FROM steps
     WHERE place <> place_before AND epoch(event_time) - epoch(used_before) <= $window_s
         -- A workload that proved itself is one place, whatever way its traffic takes.
-        AND NOT (told_by = 'network' AND coalesce(workload_place = workload_before, false))
+        AND NOT (told_by <> 'workload' AND coalesce(workload_place = workload_before, false))
+        AND (told_by <> 'inside and outside' OR 'own network' IN (place, place_before))
 ),
 rated AS (
     SELECT jumps.tenant_id, jumps.credential_key, max(catalogue.tier) AS tier

@@ -130,7 +130,7 @@ dropped AS (
     FROM hops AS hop
     INNER JOIN tokens AS child ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
     INNER JOIN tokens AS parent ON hop.tenant_id = parent.tenant_id AND hop.parent_key = parent.credential_key
-    INNER JOIN binding_issuers AS binding
+    LEFT JOIN binding_issuers AS binding
         ON child.tenant_id = binding.tenant_id AND coalesce(child.issuer, '') = coalesce(binding.issuer, '')
     LEFT JOIN gateways AS gateway
         ON (child.actor_id = gateway.name OR child.client_id = gateway.name)
@@ -138,6 +138,7 @@ dropped AS (
     WHERE hop.hop_kind IN ('exchange', 'refresh')
         AND parent.thumbprint IS NOT NULL AND child.thumbprint IS NULL
         AND child.seen_issued AND NOT child.is_unbound_by_design AND NOT child.is_bound_by_type
+        AND (binding.tenant_id IS NOT NULL OR ends_with(lower(coalesce(child.token_type, '')), 'bearer'))
         AND gateway.name IS NULL
 ),
 hop_found AS (

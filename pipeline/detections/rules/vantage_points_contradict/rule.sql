@@ -8,6 +8,18 @@ WITH matched AS (
     FROM call_links AS link
     WHERE link.observations > 1
 ),
+-- A short call id outside of any trace ties two records only if each side used it once, at one
+-- time, and it is no counter.
+short_ids AS (
+    SELECT tenant_id, call_id, tool_name
+    FROM tool_calls
+    WHERE call_id IS NOT NULL AND length(call_id) BETWEEN 4 AND 15 AND NOT regexp_matches(call_id, '^[0-9]+$')
+        AND trace_id IS NULL AND session_id IS NULL AND phase <> 'pre'
+    GROUP BY tenant_id, call_id, tool_name
+    HAVING count(DISTINCT source) = 2 AND count(DISTINCT event_uid) = 2
+        AND bool_or(observer = 'agent_runtime')
+        AND epoch(max(event_time)) - epoch(min(event_time)) <= $short_id_within_s
+),
 observed AS (
     SELECT
         matched.match_key, event.tenant_id, event.event_uid, event.event_time, event.source, event.observer,
@@ -28,6 +40,18 @@ observed AS (
         event.subject_issuer, event.act_chain
     FROM tool_calls AS event
     WHERE event.single_use_id IS NOT NULL
+    UNION ALL
+    SELECT
+        'id ' || event.call_id || ' ' || event.tool_name AS match_key, event.tenant_id, event.event_uid,
+        event.event_time, event.source, event.observer, event.environment, event.tool_name, event.tool_server,
+        event.action_class, event.resource_sensitivity, event.phase, event.outcome, event.resource, event.agent_id,
+        event.agent_issuer, event.agent_instance, event.actor_id, event.actor_issuer, event.workload_id,
+        event.subject_id, event.subject_issuer, event.act_chain
+    FROM tool_calls AS event
+    INNER JOIN short_ids
+        ON event.tenant_id = short_ids.tenant_id AND event.call_id = short_ids.call_id
+        AND event.tool_name = short_ids.tool_name
+    WHERE event.trace_id IS NULL AND event.session_id IS NULL
 ),
 told AS (
     SELECT * FROM observed WHERE observer = 'agent_runtime'
