@@ -123,6 +123,8 @@ class DetectConfig:
     """Folders of own rules, besides those of the package."""
     lookback_h: float = 0.0
     """Hours of event time that `delegraph run` looks back at; 0 is the whole history."""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`[detect.parameters.RULE_ID]`: values in place of the rule's defaults."""
 
 
 @dataclass(frozen=True)
@@ -357,7 +359,11 @@ def _mapping(value: Any, hint: Any, place: Place) -> Mapping[str, Any]:
         raise place.fault("", "must be a table")
     inner = {key: dataclasses.replace(place, section=f"{place.section}.{key}") for key in value}
     return types.MappingProxyType(
-        {key: _convert(_plain(value[key]), hint, inner[key]) for key in value}
+        {
+            # What has no type here is checked by who knows it.
+            key: value[key] if hint is Any else _convert(_plain(value[key]), hint, inner[key])
+            for key in value
+        }
     )
 
 
@@ -433,13 +439,15 @@ def _show_table(name: str, table: Any, lines: list[str]) -> None:
     for entry in dataclasses.fields(table):
         value = getattr(table, entry.name)
         if isinstance(value, Mapping):
-            tables.append((f"[{name}.{entry.name}]", value))
+            inner = {key: part for key, part in value.items() if isinstance(part, Mapping)}
+            tables += [(f"[{name}.{entry.name}.{_toml_key(key)}]", inner[key]) for key in inner]
+            tables += [] if inner else [(f"[{name}.{entry.name}]", value)]
         elif value and isinstance(value, tuple) and isinstance(value[0], SinkTable):
             tables += [(f"[[{name}.{entry.name}]]", _shown_sink(sink)) for sink in value]
         else:
             lines.append(f"{entry.name} = {_toml(value)}")
-    for title, inner in tables:
-        lines += ["", title] + [f"{_toml_key(key)} = {_toml(inner[key])}" for key in inner]
+    for title, shown in tables:
+        lines += ["", title] + [f"{_toml_key(key)} = {_toml(shown[key])}" for key in shown]
 
 
 def _shown_sink(sink: SinkTable) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import listing, rows_of, write, write_json
 from pipeline.detections.ledger import Window
-from pipeline.detections.rule import read_rules
+from pipeline.detections.parameters import override
+from pipeline.detections.rule import RULES, find_rules, read_rules
 from pipeline.detections.run import catch_up, run_detections
 from pipeline.errors import RuleErrors
 
@@ -74,7 +75,7 @@ def command(
     Exits 3 when a rule failed (the others have run), 1 by --fail-on.
     """
     lake = the_lake(config)
-    rules, faults = _runnable((*config.detect.rules, *folders), only)
+    rules, faults = _runnable(config, (*config.detect.rules, *folders), only)
     if is_catching_up and (start or end):
         raise click.UsageError("--catch-up knows its windows: give --since instead of --from, --to")
     if since and not is_catching_up:
@@ -111,7 +112,9 @@ def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]
     return rules
 
 
-def _runnable(folders: Sequence[str], only: Sequence[str]) -> tuple[list[Rule], list[RuleError]]:
+def _runnable(
+    config: Config, folders: Sequence[str], only: Sequence[str]
+) -> tuple[list[Rule], list[RuleError]]:
     """Return the rules that can be read, and the faults of the others.
 
     One folder that cannot be read must not silence all rules; the run fails in the end.
@@ -122,7 +125,17 @@ def _runnable(folders: Sequence[str], only: Sequence[str]) -> tuple[list[Rule], 
     rules, faults = read_rules(map(Path, folders), only=only or None)
     if faults and (only or not rules or len({rule.id for rule in rules}) < len(rules)):
         raise RuleErrors(faults)
-    return rules, faults
+    return overridden(config, rules, folders), faults
+
+
+def overridden(config: Config, rules: Sequence[Rule], folders: Sequence[str]) -> list[Rule]:
+    """Return the rules with the values of `[detect.parameters]`.
+
+    Raises:
+        ConfigError: it names a rule or a parameter that does not exist.
+    """
+    known = {path.name for path in find_rules([RULES, *map(Path, folders)])}
+    return override(rules, config.detect.parameters, known | {rule.id for rule in rules})
 
 
 def verdict(report: DetectReport, severities: list[int], fail_on: int | None) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import say
+from pipeline.cli.detect import overridden
 from pipeline.cli.options import (
     MOMENT,
     as_of_option,
@@ -76,6 +77,9 @@ def impact(
     """
     lake, rule = the_lake(config), _checked(folder)
     against, other = _baseline(lake, rule, baseline)
+    # As it would run here: with the values of this configuration.
+    rule = overridden(config, [rule], config.detect.rules)[0]
+    other = other and overridden(config, [other], config.detect.rules)[0]
     trial = Trial(rule, Window(start, end), as_of, other)
     least = config.alerts.min_severity
     found = find_impact(lake, the_registry(config), trial, min_severity=least)

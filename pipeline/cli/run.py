@@ -21,7 +21,7 @@ from pipeline.alerts import load_sinks, send_alerts
 from pipeline.chains import build_chains
 from pipeline.cli import log_from
 from pipeline.cli.alerts import describe
-from pipeline.cli.detect import rules_to_run
+from pipeline.cli.detect import overridden, rules_to_run
 from pipeline.cli.ingest import tell
 from pipeline.cli.options import finish, the_lake, the_registry, with_registry
 from pipeline.detections.ledger import Window
@@ -57,7 +57,7 @@ def command(config: Config, once: bool) -> None:
     service = Service(
         config,
         the_lake(config, create=True),
-        rules_to_run(config.detect.rules),
+        overridden(config, rules_to_run(config.detect.rules), config.detect.rules),
         load_sinks(config.alerts),
     )
     # A fault in the policy files shows now, not at the first build.

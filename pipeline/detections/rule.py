@@ -124,7 +124,7 @@ OWNER_ROLES = ("application", "iam", "platform")
 
 Value = str | int | float | bool | list[str]
 
-_PARAMETER_TYPES: Mapping[str, tuple[type, ...]] = {
+PARAMETER_TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "text": (str,),
@@ -419,9 +419,9 @@ class _Reader:
         if not isinstance(declared, dict) or set(declared) != set(keys):
             self.fault(name, f'parameter "{name}" must have exactly {", ".join(keys)}')
             return
-        types = _PARAMETER_TYPES.get(declared["type"])
+        types = PARAMETER_TYPES.get(declared["type"])
         if types is None:
-            known = ", ".join(_PARAMETER_TYPES)
+            known = ", ".join(PARAMETER_TYPES)
             self.fault(name, f'parameter "{name}" has no type among {known}')
         elif type(declared["default"]) not in types:
             self.fault(name, f'the default of "{name}" is not of type {declared["type"]}')
