@@ -110,6 +110,7 @@ SELECT
     min(working.credential_key) FILTER (WHERE working.place = 1) AS credential_key,
     min(marked.environment) AS environment,
     min(marked.observer) AS observer,
+    bool_or(working.vendor_hosted) AS vendor_hosted,
     list_sort(list_distinct(list(marked.mark))) AS marks,
     list_sort(list_distinct(list(marked.root_kind))) AS root_kinds,
     list_sort(list_distinct(list(marked.subject_kind) FILTER (WHERE marked.subject_kind IS NOT NULL))) AS subject_kinds,
