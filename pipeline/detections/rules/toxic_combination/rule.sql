@@ -21,7 +21,13 @@ candidates AS (
         call.tenant_id, call.event_uid, call.event_time, call.agent_id, call.agent_issuer, call.tool_name,
         call.resource, call.action_class, call.resource_sensitivity, call.environment, call.observer,
         call.trust_domain, call.trust_domains, call.confidence, call.credential_key, call.root_principal,
-        list_append(coalesce(call.tags, CAST([] AS VARCHAR[])), call.action_class) AS labels,
+        -- What a producer tells by class or sensitivity, another tells by a tag.
+        list_filter(list_concat(coalesce(call.tags, CAST([] AS VARCHAR[])), [
+            call.action_class,
+            CASE WHEN call.action_class = 'external_send' THEN 'external_egress' END,
+            CASE WHEN coalesce(call.action_class, 'read') = 'read' AND call.resource_sensitivity >= $sensitive_min
+                THEN 'sensitive_read' END
+        ]), lambda x: x IS NOT NULL) AS labels,
         CASE WHEN call.root_key IS NOT NULL THEN 'chain'
             WHEN call.session_id IS NOT NULL THEN 'session'
             ELSE 'instance' END AS scope,
@@ -32,7 +38,8 @@ candidates AS (
     FROM calls AS call
     WHERE call.outcome IN ('success', 'unknown')
         AND coalesce(call.root_key, call.session_id, call.agent_instance) IS NOT NULL
-        AND (array_length(call.tags) > 0 OR call.action_class NOT IN ('read', 'write'))
+        AND (array_length(call.tags) > 0 OR call.action_class NOT IN ('read', 'write')
+            OR call.resource_sensitivity >= $sensitive_min)
 ),
 -- A chain that starts at a standing credential lives for months: there a session is what binds.
 placed AS (
