@@ -163,11 +163,11 @@ def test_late_records_fill_an_outage_and_their_chains_mend(policy, monkeypatch):
 
 def test_coverage_and_silences_built_in_batches_are_those_of_one_build(policy, monkeypatch):
     monkeypatch.setattr(scope, "_FULL_ABOVE", 100)
-    events = [*Dice(5, 30).events(60), *STORY[:40], secret_event(source="vault")]
+    events = [*Dice(5, 30).events(30), *STORY[:20], secret_event(source="vault")]
     world = World(policy)
 
-    for start in range(0, len(events), 34):
-        world.feed(events[start : start + 34])
+    for start in range(0, len(events), 26):
+        world.feed(events[start : start + 26])
 
     assert world.rows(only=ALL) == built(events, registry=policy).rows(only=ALL)
 
