@@ -9,6 +9,9 @@ WITH gaps AS (
         min(chain.gap_kind) AS gap_kind, count(*) AS credentials_below
     FROM chains AS chain
     WHERE chain.status = 'broken'
+        -- A source that was silent, or not there yet, is one gap of its own (BT-07): nothing is
+        -- said of each record that it swallowed.
+        AND coalesce(chain.gap_kind NOT IN ('source_outage', 'source_not_onboarded'), true)
     GROUP BY chain.tenant_id, coalesce(chain.gap_key, chain.root_key)
 ),
 used AS (
@@ -33,6 +36,15 @@ use_of_gap AS (
     FROM used
     GROUP BY tenant_id, gap_key
 ),
+-- What names the credential as its parent shows as well that it was there.
+made_of_gap AS (
+    SELECT
+        child.tenant_id, child.parent_key AS gap_key,
+        list_sort(list_distinct(flatten(list(child.event_uids)))) AS event_uids
+    FROM credentials AS child
+    INNER JOIN gaps ON child.tenant_id = gaps.tenant_id AND child.parent_key = gaps.gap_key
+    GROUP BY child.tenant_id, child.parent_key
+),
 rejected AS (
     SELECT tenant_id, child_key, count(*) AS candidates, list_sort(list_distinct(list(reason))) AS reasons
     FROM hop_candidates
@@ -49,7 +61,13 @@ broken AS (
         coalesce(use_of_gap.calls, 0) AS calls, use_of_gap.action_class, use_of_gap.resource_sensitivity,
         coalesce(rejected.candidates, 0) AS candidates,
         coalesce(rejected.reasons, CAST([] AS VARCHAR[])) AS rejected_because,
-        list_concat(held.event_uids, coalesce(use_of_gap.event_uids, CAST([] AS VARCHAR[]))) AS event_uids,
+        list_concat(
+            held.event_uids,
+            list_concat(
+                coalesce(use_of_gap.event_uids, CAST([] AS VARCHAR[])),
+                list_slice(coalesce(made_of_gap.event_uids, CAST([] AS VARCHAR[])), 1, $evidence_max)
+            )
+        ) AS event_uids,
         count(*) OVER (
             PARTITION BY
                 gaps.tenant_id, held.source,
@@ -62,6 +80,8 @@ broken AS (
     INNER JOIN rule_watermarks AS until ON gaps.tenant_id = until.tenant_id
     LEFT JOIN use_of_gap
         ON gaps.tenant_id = use_of_gap.tenant_id AND gaps.gap_key = use_of_gap.gap_key
+    LEFT JOIN made_of_gap
+        ON gaps.tenant_id = made_of_gap.tenant_id AND gaps.gap_key = made_of_gap.gap_key
     LEFT JOIN rejected
         ON gaps.tenant_id = rejected.tenant_id AND gaps.gap_key = rejected.child_key
     WHERE held.first_seen < until.watermark
