@@ -68,14 +68,11 @@ def read_policy(lake: Lake, registry: Registry) -> Registry:
 
 
 def _with_history(registry: Registry, recorded: Sequence[dict[str, Any]]) -> Registry:
-    decisions = {row["decisions_hash"]: row["decisions"] for row in recorded if row["decisions"]}
+    texts = {row["decisions_hash"]: row["decisions"] for row in recorded if row["decisions"]}
+    decisions = read_decisions(texts[row["decisions_hash"]] for row in recorded)
     versions = [
-        Version(
-            row["policy_version"],
-            row["valid_from"] or ALWAYS[0],
-            read_decisions(decisions[row["decisions_hash"]]),
-        )
-        for row in recorded
+        Version(row["policy_version"], row["valid_from"] or ALWAYS[0], decided)
+        for row, decided in zip(recorded, decisions, strict=True)
     ]
     if not recorded or recorded[-1]["policy_version"] != registry.policy_version:
         since = recorded[-1]["recorded_at"] if recorded else ALWAYS[0]

@@ -19,7 +19,7 @@ from pipeline.registry.columns import SCHEMAS
 from pipeline.registry.shapes import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pipeline.registry.read import Entry
 
@@ -72,7 +72,7 @@ class Decisions:
 
     @cached_property
     def text(self) -> str:
-        """Return them as JSON that `read_decisions` reads back; equal decisions, equal text."""
+        """Return them as JSON that `read_decisions` takes; equal decisions, equal text."""
         parts = {
             part: {name: _as_json(said) for name, said in sorted(getattr(self, part).items())}
             for part in ("identities", "classes")
@@ -92,13 +92,33 @@ def decide(sections: Sections) -> Decisions:
     )
 
 
-def read_decisions(text: str) -> Decisions:
-    """Return decisions from JSON; columns that are newer than the text get their default."""
-    found = json.loads(text)
-    return Decisions(
-        {name: _from_json(said, AGENT_DEFAULTS) for name, said in found["identities"].items()},
-        {name: _from_json(said, _CLASS_DEFAULTS) for name, said in found["classes"].items()},
-    )
+def read_decisions(texts: Iterable[str]) -> list[Decisions]:
+    """Return decisions from the JSON of versions; columns newer than a text get their default.
+
+    What one version says as the one before it is the same object: thousands of
+    identities over many versions are mostly that.
+    """
+    found: list[Decisions] = []
+    raw: Row = {}
+    for text in texts:
+        last, raw = raw, json.loads(text)
+        before = found[-1] if found else Decisions({}, {})
+        found.append(
+            Decisions(
+                _read(raw, last, before.identities, "identities"),
+                _read(raw, last, before.classes, "classes"),
+            )
+        )
+    return found
+
+
+def _read(raw: Row, last: Row, before: Mapping[str, Said], part: str) -> dict[str, Said]:
+    defaults = AGENT_DEFAULTS if part == "identities" else _CLASS_DEFAULTS
+    known = last.get(part, {})
+    return {
+        name: before[name] if known.get(name) == said else _from_json(said, defaults)
+        for name, said in raw[part].items()
+    }
 
 
 def scope_hash(values: Mapping[str, Any]) -> str:

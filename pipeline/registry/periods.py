@@ -101,6 +101,8 @@ def _said_now(timeline: Timeline, valid_from: datetime, said: Said, statement: s
 
 def _then(timeline: Timeline, since: datetime, state: Row | None) -> Timeline:
     """Return the timeline up to `since`, and the state from then on."""
+    if timeline and timeline[-1][1] is state and timeline[-1][0] < since:
+        return timeline
     kept = [(start, row) for start, row in timeline if start < since]
     return kept if kept and kept[-1][1] == state else [*kept, (since, state)]
 
