@@ -10,8 +10,11 @@ WITH refusals AS (
         coalesce(call.tool_server, '') AS tool_server,
         coalesce(call.resource, call.operation, call.tool_name) AS target,
         held.scopes, held.scope_known, held.expires_at, held.consent_id,
+        coalesce(call.subject_id, call.root_principal, '') AS asked_by,
+        coalesce(call.session_id, call.trace_id, call.task_id) AS context,
         row_number() OVER (
-            PARTITION BY call.tenant_id, call.agent_id ORDER BY call.event_time, call.event_uid
+            PARTITION BY call.tenant_id, call.agent_id, coalesce(call.subject_id, call.root_principal, '')
+            ORDER BY call.event_time, call.event_uid
         ) AS number
     FROM calls AS call
     INNER JOIN credentials AS held
@@ -22,24 +25,37 @@ WITH refusals AS (
 -- The refusal that completes a burst, and the one that began it.
 bursts AS (
     SELECT
-        last.tenant_id, last.agent_id, last.number AS last_number, first.number AS first_number,
+        last.tenant_id, last.agent_id, last.asked_by, last.number AS last_number, first.number AS first_number,
         first.event_time AS began_at, last.event_time AS ended_at
     FROM refusals AS last
     INNER JOIN refusals AS first
         ON last.tenant_id = first.tenant_id AND last.agent_id = first.agent_id
-        AND last.number = first.number + $denied_min - 1
+        AND last.asked_by = first.asked_by AND last.number = first.number + $denied_min - 1
     WHERE epoch(last.event_time) - epoch(first.event_time) <= $window_s
 ),
 -- Where the actor was refused in a burst, and until when a success there follows from it.
 refused_at AS (
     SELECT
-        refusal.tenant_id, refusal.agent_id, refusal.tool_server, refusal.target,
+        refusal.tenant_id, refusal.agent_id, refusal.asked_by, refusal.tool_server, refusal.target,
+        list_distinct(list(refusal.tool_name)) AS tools,
+        list_distinct(list(refusal.action_class) FILTER (WHERE refusal.action_class <> 'read')) AS action_classes,
+        list_distinct(flatten(list(refusal.required_scopes))) AS challenged,
+        list_distinct(list(refusal.context) FILTER (WHERE refusal.context IS NOT NULL)) AS contexts,
         min(burst.began_at) AS began_at, max(burst.ended_at) AS ended_at
     FROM bursts AS burst
     INNER JOIN refusals AS refusal
         ON burst.tenant_id = refusal.tenant_id AND burst.agent_id = refusal.agent_id
+        AND burst.asked_by = refusal.asked_by
         AND refusal.number BETWEEN burst.first_number AND burst.last_number
-    GROUP BY refusal.tenant_id, refusal.agent_id, refusal.tool_server, refusal.target
+    GROUP BY refusal.tenant_id, refusal.agent_id, refusal.asked_by, refusal.tool_server, refusal.target
+),
+-- An agent that works for many people gets in for one where it was refused for another.
+clientele AS (
+    SELECT call.tenant_id, call.agent_id, count(DISTINCT coalesce(call.subject_id, call.root_principal)) AS principals
+    FROM calls AS call
+    INNER JOIN (SELECT DISTINCT tenant_id, agent_id FROM bursts) AS probing
+        ON call.tenant_id = probing.tenant_id AND call.agent_id = probing.agent_id
+    GROUP BY call.tenant_id, call.agent_id
 ),
 tried_with AS (
     SELECT DISTINCT tenant_id, agent_id, credential_key, root_key, scopes, scope_known, consent_id FROM refusals
@@ -48,13 +64,26 @@ successes AS (
     SELECT
         call.tenant_id, call.event_uid, call.event_time, call.agent_id, call.credential_key, call.root_key,
         call.tool_name, call.tool_server AS server, call.action_class, call.resource_sensitivity, call.environment,
-        call.observer, call.confidence, refused.tool_server, refused.target, refused.began_at, refused.ended_at
+        call.observer, call.confidence, refused.asked_by, refused.tool_server, refused.target, refused.began_at, refused.ended_at
     FROM calls AS call
     INNER JOIN refused_at AS refused
         ON call.tenant_id = refused.tenant_id AND call.agent_id = refused.agent_id
         AND coalesce(call.tool_server, '') = refused.tool_server
         AND coalesce(call.resource, call.operation, call.tool_name) = refused.target
-    WHERE call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
+    INNER JOIN clientele
+        ON call.tenant_id = clientele.tenant_id AND call.agent_id = clientele.agent_id
+    WHERE (
+            coalesce(call.subject_id, call.root_principal, '') = refused.asked_by
+            OR list_contains(refused.contexts, coalesce(call.session_id, call.trace_id, call.task_id))
+            OR clientele.principals <= $principals_max
+        )
+        -- The same deed, not another one at the same place.
+        AND (list_contains(refused.tools, call.tool_name) OR coalesce(list_contains(refused.action_classes, call.action_class), false))
+        AND (
+            array_length(call.required_scopes) = 0 OR array_length(refused.challenged) = 0
+            OR array_length(list_filter(call.required_scopes, lambda scope: list_contains(refused.challenged, scope))) > 0
+        )
+        AND call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
         AND call.event_time > refused.began_at
         AND epoch(call.event_time) - epoch(refused.ended_at) <= $success_within_s
 ),
@@ -63,18 +92,18 @@ entries AS (
     SELECT
         success.tenant_id, success.event_uid, success.event_time, success.agent_id, success.credential_key, success.root_key,
         success.tool_name, success.server, success.action_class, success.resource_sensitivity, success.environment,
-        success.observer, success.confidence, success.tool_server, success.target, success.began_at, success.ended_at,
+        success.observer, success.confidence, success.asked_by, success.tool_server, success.target, success.began_at, success.ended_at,
         max(burst.ended_at) AS burst_ended_at, max(burst.began_at) AS burst_began_at,
         max(burst.first_number) AS first_number, max(burst.last_number) AS last_number
     FROM successes AS success
     INNER JOIN bursts AS burst
         ON success.tenant_id = burst.tenant_id AND success.agent_id = burst.agent_id
-        AND burst.ended_at < success.event_time
+        AND burst.asked_by = success.asked_by AND burst.ended_at < success.event_time
     WHERE epoch(success.event_time) - epoch(burst.ended_at) <= $success_within_s
     GROUP BY
         success.tenant_id, success.event_uid, success.event_time, success.agent_id, success.credential_key, success.root_key,
         success.tool_name, success.server, success.action_class, success.resource_sensitivity, success.environment,
-        success.observer, success.confidence, success.tool_server, success.target, success.began_at, success.ended_at
+        success.observer, success.confidence, success.asked_by, success.tool_server, success.target, success.began_at, success.ended_at
 ),
 -- The same thing must have been refused with another credential, and not have worked before.
 same_credential AS (
@@ -168,7 +197,7 @@ refused_before AS (
     FROM (SELECT * FROM unexplained WHERE place = 1) AS first
     INNER JOIN refusals AS refusal
         ON first.tenant_id = refusal.tenant_id AND first.agent_id = refusal.agent_id
-        AND refusal.number BETWEEN first.first_number AND first.last_number
+        AND first.asked_by = refusal.asked_by AND refusal.number BETWEEN first.first_number AND first.last_number
     GROUP BY first.tenant_id, first.event_uid
 )
 SELECT
