@@ -95,26 +95,26 @@ holdings AS (
     SELECT * FROM issued
 ),
 placed AS (
-    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid
+    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid, held.event_time
     FROM holdings AS held
     INNER JOIN marks ON held.tenant_id = marks.tenant_id AND marks.mark = 'txn' AND held.txn_id = marks.place
     UNION ALL
-    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid
+    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid, held.event_time
     FROM holdings AS held
     INNER JOIN marks ON held.tenant_id = marks.tenant_id AND marks.mark = 'trace' AND held.trace_id = marks.place
     UNION ALL
-    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid
+    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid, held.event_time
     FROM holdings AS held
     INNER JOIN marks ON held.tenant_id = marks.tenant_id AND marks.mark = 'task' AND held.task_id = marks.place
     UNION ALL
-    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid
+    SELECT held.tenant_id, marks.mark, marks.place, held.holder, held.credential_key, held.event_uid, held.event_time
     FROM holdings AS held
     INNER JOIN marks ON held.tenant_id = marks.tenant_id AND marks.mark = 'session' AND held.session_id = marks.place
 ),
 held_in AS (
     SELECT
         placed.tenant_id, placed.mark, placed.place, placed.credential_key,
-        placed.holder, min(coalesce(named.identity_id, placed.holder)) AS agent, min(placed.event_uid) AS proof
+        placed.holder, min(coalesce(named.identity_id, placed.holder)) AS agent, arg_min(placed.event_uid, placed.event_time) AS proof
     FROM placed
     LEFT JOIN reg_names AS named ON placed.holder = named.name
     GROUP BY placed.tenant_id, placed.mark, placed.place, placed.credential_key, placed.holder
@@ -124,7 +124,7 @@ held_by_instance AS (
     SELECT
         held.tenant_id, held.agent_instance, held.holder, held.credential_key,
         CAST(floor(epoch(held.event_time) / $instance_window_s) AS BIGINT) AS slice,
-        min(held.event_time) AS from_time, max(held.event_time) AS to_time, min(held.event_uid) AS proof
+        min(held.event_time) AS from_time, max(held.event_time) AS to_time, arg_min(held.event_uid, held.event_time) AS proof
     FROM delegated_calls AS held
     INNER JOIN instances
         ON held.tenant_id = instances.tenant_id AND held.agent_instance = instances.agent_instance
