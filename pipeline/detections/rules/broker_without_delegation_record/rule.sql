@@ -49,6 +49,8 @@ served AS (
         ON held.tenant_id = names.tenant_id AND coalesce(held.actor_id, held.client_id) = names.agent_id
         AND held.actor_issuer IS NOT DISTINCT FROM names.agent_issuer
     WHERE held.business_unit IS NOT NULL
+        -- A token of its own shows no other unit.
+        AND coalesce(held.subject_id <> held.client_id, held.subject_id <> held.actor_id, false)
 ),
 -- Only who is a broker, or was seen for two units, not all its own, is looked at call by call.
 several AS (
@@ -70,6 +72,12 @@ several AS (
             AND NOT coalesce(list_contains(identity.shared_units, served.unit), false)
         )
 ),
+concerned AS (
+    SELECT names.tenant_id, names.agent_id, names.agent_issuer, names.identity_id
+    FROM names
+    INNER JOIN several
+        ON names.tenant_id = several.tenant_id AND names.identity_id = several.identity_id
+),
 acts AS (
     SELECT
         call.tenant_id, names.identity_id, call.event_uid, call.event_time, call.observer, call.environment,
@@ -81,14 +89,12 @@ acts AS (
         held.business_unit AS token_unit, call.business_unit AS call_unit, true AS for_another,
         call.link_method IN ('T1', 'T2', 'T3') AND call.link_confidence >= $link_confidence_min AS names_token
     FROM calls AS call
-    INNER JOIN names
+    INNER JOIN concerned AS names
         ON call.tenant_id = names.tenant_id AND call.agent_id = names.agent_id
         AND call.agent_issuer IS NOT DISTINCT FROM names.agent_issuer
-    INNER JOIN several
-        ON names.tenant_id = several.tenant_id AND names.identity_id = several.identity_id
     LEFT JOIN credentials AS held
         ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
-    WHERE call.outcome <> 'denied'
+    WHERE call.agent_id IN (SELECT agent_id FROM concerned) AND call.outcome <> 'denied'
     UNION ALL
     SELECT
         held.tenant_id, names.identity_id, held.event_uids[1] AS event_uid,
@@ -102,11 +108,9 @@ acts AS (
         coalesce(held.subject_id <> held.client_id, held.subject_id <> held.actor_id, false) AS for_another,
         true AS names_token
     FROM credentials AS held
-    INNER JOIN names
+    INNER JOIN concerned AS names
         ON held.tenant_id = names.tenant_id AND coalesce(held.actor_id, held.client_id) = names.agent_id
         AND held.actor_issuer IS NOT DISTINCT FROM names.agent_issuer
-    INNER JOIN several
-        ON names.tenant_id = several.tenant_id AND names.identity_id = several.identity_id
     LEFT JOIN chains AS chain
         ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
     WHERE held.business_unit IS NOT NULL AND held.seen_issued

@@ -46,7 +46,8 @@ high AS (
         ON names.identity_id = emergency.identity_id
         AND call.event_time >= emergency.since AND call.event_time < emergency.until
     -- What failed or was refused did nothing.
-    WHERE call.outcome NOT IN ('denied', 'failure') AND coalesce(call.decision_effect, 'none') <> 'deny'
+    WHERE call.agent_id IN (SELECT agent_id FROM names) AND call.action_class IN (SELECT action_class FROM demands)
+        AND call.outcome NOT IN ('denied', 'failure') AND coalesce(call.decision_effect, 'none') <> 'deny'
         AND emergency.identity_id IS NULL
 ),
 approved AS (
