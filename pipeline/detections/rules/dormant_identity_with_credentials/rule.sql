@@ -146,8 +146,9 @@ ranked AS (
 holders AS (
     SELECT
         tenant_id, identity,
-        count(*) AS live_credentials,
-        list_sort(list(held_id) FILTER (WHERE place <= $evidence_max)) AS credentials,
+        -- A key may stand in the data as a secret and as a credential.
+        count(DISTINCT held_id) AS live_credentials,
+        list_sort(list_distinct(list(held_id) FILTER (WHERE place <= $evidence_max))) AS credentials,
         bool_and(is_telling) AS is_telling,
         min(made_at) AS oldest_at, max(made_at) AS newest_at,
         bool_and(made_at IS NOT NULL) AS has_dates,
