@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import say
+from pipeline.cli.coverage import short_of
 from pipeline.cli.findings import short
 from pipeline.cli.options import (
     MOMENT,
@@ -19,7 +20,7 @@ from pipeline.cli.options import (
     the_registry,
     with_registry,
 )
-from pipeline.cli.output import listing, rows_of, write, write_json
+from pipeline.cli.output import coverage, listing, rows_of, write, write_json
 from pipeline.detections.ledger import Window
 from pipeline.detections.parameters import override
 from pipeline.detections.rule import RULES, find_rules, read_rules
@@ -51,6 +52,12 @@ EXIT_FINDINGS, EXIT_FAILED = 1, 3
 @click.option(
     "--fail-on", type=click.IntRange(1, 5), help="Exit 1 when a finding is as severe or worse."
 )
+@click.option(
+    "--require-coverage",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Exit 5 when a smaller share of calls is linked to a credential.",
+)
 @as_of_option
 @json_option
 @with_registry
@@ -64,6 +71,7 @@ def command(
     folders: tuple[str, ...],
     only: tuple[str, ...],
     fail_on: int | None,
+    require_coverage: float | None,
     as_of: datetime,
     as_json: bool,
 ) -> None:
@@ -72,7 +80,7 @@ def command(
     With --catch-up the windows are those of the rules, as the run ledger knows them:
     every one that was missed or failed, oldest first, and the one that is open.
 
-    Exits 3 when a rule failed (the others have run), 1 by --fail-on.
+    Exits 3 when a rule failed (the others have run), 1 by --fail-on, 5 by --require-coverage.
     """
     lake = the_lake(config)
     rules, faults = _runnable(config, (*config.detect.rules, *folders), only)
@@ -94,7 +102,9 @@ def command(
         write_json(envelope | {"failed": failed, "skipped": report.skipped})
     else:
         write("table", SHOWN, [short(row) for row in rows])
-    finish(verdict(report, [row["severity"] for row in rows], fail_on))
+    code = verdict(report, [row["severity"] for row in rows], fail_on)
+    wanted = require_coverage
+    finish(code or (short_of(coverage(lake)["linked"], wanted) if wanted is not None else 0))
 
 
 def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]:

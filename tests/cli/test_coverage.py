@@ -110,3 +110,10 @@ def test_a_source_read_from_files_ends_where_its_file_ends(cli, story):
 
     assert result.code == 0
     assert run(["coverage", "check", "--as-of", "not a time"]) == 2
+
+
+@pytest.mark.parametrize(("share", "code"), [("0", 0), ("0.5", 5)])
+def test_detection_can_ask_for_coverage(cli, streamed, share, code):
+    args = ("detect", "--only", "BT-07", "--as-of", AS_OF, "--require-coverage", share)
+
+    assert cli("--lake", streamed, *args).code == code
