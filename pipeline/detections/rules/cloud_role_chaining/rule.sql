@@ -114,14 +114,18 @@ required AS (
 ),
 judged AS (
     SELECT
-        named.*, counted.assume_hops, chain.root_principal, chain.root_key,
+        named.*, counted.assume_hops + CASE WHEN named.source_arn IS NOT NULL AND above.child_key IS NULL THEN 1 ELSE 0 END
+            AS assume_hops,
+        chain.root_principal, chain.root_key,
         low.tier AS source_tier, high.tier AS target_tier,
         own.session_name, before.session_name AS session_before, own.source_identity,
         coalesce(
             named.source_account <> named.target_account, named.from_trust_domain <> named.to_trust_domain, false
         ) AS crosses_account,
         list_filter([
-            CASE WHEN counted.assume_hops >= $chained_hops THEN 'role_chain' END,
+            -- A role that assumes another had been assumed itself, whether we saw that or not.
+            CASE WHEN counted.assume_hops + CASE WHEN named.source_arn IS NOT NULL AND above.child_key IS NULL
+                THEN 1 ELSE 0 END >= $chained_hops THEN 'role_chain' END,
             CASE WHEN high.tier > low.tier THEN 'higher_tier' END,
             CASE WHEN known.edges > 0 AND trusted.child_key IS NULL AND coalesce(
                     named.source_account <> named.target_account, named.from_trust_domain <> named.to_trust_domain, false
@@ -135,6 +139,7 @@ judged AS (
     INNER JOIN chains AS chain ON named.tenant_id = chain.tenant_id AND named.child_key = chain.credential_key
     CROSS JOIN known
     LEFT JOIN counted ON named.tenant_id = counted.tenant_id AND named.child_key = counted.child_key
+    LEFT JOIN counted AS above ON named.tenant_id = above.tenant_id AND named.parent_key = above.child_key
     LEFT JOIN role_tiers AS low ON named.tenant_id = low.tenant_id AND named.parent_key = low.credential_key
     LEFT JOIN role_tiers AS high ON named.tenant_id = high.tenant_id AND named.child_key = high.credential_key
     LEFT JOIN sessions AS own ON named.tenant_id = own.tenant_id AND named.child_key = own.credential_key
