@@ -80,7 +80,7 @@ def _scope_widened(script: Script, number: int, *, twin: bool) -> Planted:
     script.call(200, third, DEPLOY, **bound)
     title = "step-up with consent" if twin else "scope widened on exchange, deeper than allowed"
     rules = () if twin else ("PC-01", "PC-02", "PC-05")
-    return Planted(number, title, twin, third["credential_id"], rules, ("PC-12",), script)
+    return Planted(number, title, twin, third["credential_id"], rules, ("PC-12", "GO-04"), script)
 
 
 def _confused_deputy(script: Script, number: int, *, twin: bool) -> Planted:
@@ -92,7 +92,7 @@ def _confused_deputy(script: Script, number: int, *, twin: bool) -> Planted:
     refused: Event = {"outcome": "denied", "decision_effect": "deny"} if twin else {}
     script.call(100, second, REFUND, **refused)
     title = "refund refused by the gateway" if twin else "confused deputy: refund without authority"
-    return Planted(number, title, twin, "billing", () if twin else ("PC-12",), (), script)
+    return Planted(number, title, twin, "billing", () if twin else ("PC-12",), ("GO-04",), script)
 
 
 def _prompt_injection(script: Script, number: int, *, twin: bool) -> Planted:
@@ -110,7 +110,7 @@ def _prompt_injection(script: Script, number: int, *, twin: bool) -> Planted:
     second = script.exchange(120, first, "researcher", scopes, instruction_source=source)
     script.call(150, second, SEND_MAIL, instruction_source=source)
     title = "mail sent on the user's word" if twin else "prompt injection leads to mail.send"
-    also = ("PC-01", "PC-02", "PC-12")
+    also = ("PC-01", "PC-02", "PC-12", "GO-04")
     entity = second["credential_id"]
     return Planted(number, title, twin, entity, () if twin else ("PC-13",), also, script)
 
@@ -138,7 +138,7 @@ def _shared_static_key(script: Script, number: int, *, twin: bool) -> Planted:
         )
     title = "one agent in blue and green pods" if twin else "static key shared by two agents"
     rules = () if twin else ("SP-03", "LS-01", "LS-04")
-    return Planted(number, title, twin, key, rules, ("LS-07",), script)
+    return Planted(number, title, twin, key, rules, ("LS-07", "TR-08"), script)
 
 
 def _stolen_token(script: Script, number: int, *, twin: bool) -> Planted:

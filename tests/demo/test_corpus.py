@@ -1,15 +1,28 @@
 """The corpus: deterministic, consistent with itself, and judged by plain arithmetic."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 
+from pipeline.demo.corpus import plan
 from pipeline.demo.corpus.catalogue import CATALOGUE
-from pipeline.demo.corpus.folder import write_registry
-from pipeline.demo.corpus.judge import Score, judge_findings, scores_as_markdown
+from pipeline.demo.corpus.judge import (
+    Mismatch,
+    Score,
+    Verdict,
+    judge_findings,
+    scores_as_markdown,
+)
+from pipeline.demo.corpus.score import (
+    REGISTRY,
+    TRUTH,
+    as_json_text,
+    as_report,
+    score_corpus,
+)
 from pipeline.demo.generate import Stream, generate
-from pipeline.demo.produce import truth_of
 from pipeline.detections.rule import read_rules
 from pipeline.errors import ConfigError
 from pipeline.registry import load_registry
@@ -92,17 +105,58 @@ def test_all_planted_events_happen_before_the_end(corpus):
     assert latest < STREAM.end
 
 
-def test_the_registry_of_the_corpus_loads_and_knows_its_agents(corpus, tmp_path):
-    write_registry(corpus.registry(), tmp_path)
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus") / "lake"
+    rules = [rule for rule in read_rules()[0] if rule.code in {"TR-12", "GO-01"}]
+    with pytest.MonkeyPatch.context() as patch:
+        # Each quiet day of the months before is a partition of three tables.
+        patch.setattr(plan, "BACKGROUND_DAYS", 3)
+        return score_corpus(STREAM, folder, lambda _: None, rules), folder
 
-    known = load_registry(tmp_path).tables()["reg_identities"]["identity_id"].to_pylist()
 
-    assert {"planner", "indexer"} < set(known)
-    assert sum(name.startswith("x0") for name in known) > len(corpus.plantings)
+def test_the_whole_corpus_goes_through_the_pipeline_and_two_rules_are_scored(scored):
+    report, _ = scored
+
+    scores = {one.code: (one.planted, one.found) for one in report.verdict.scores}
+
+    assert scores == {"GO-01": (3, 3), "TR-12": (1, 1)}
+    assert report.verdict.mismatches == ()
+    assert report.meets(1.0)
 
 
-def test_the_truth_is_written_as_plain_data(corpus):
-    rows = truth_of(STREAM)
+def test_scores_below_what_is_asked_for_or_a_failed_rule_do_not_meet_it(scored):
+    report, _ = scored
+    poor = Verdict((Score("PC-01", "a_rule", 2, 1, 0, 0, 0),), ())
+
+    assert not dataclasses.replace(report, failed=("a_rule: broke off",)).meets(0.0)
+    assert not dataclasses.replace(report, verdict=poor).meets(0.6)
+    assert dataclasses.replace(report, verdict=poor).meets(0.5)
+
+
+def test_a_report_shows_table_and_mismatches_and_a_program_gets_them_as_json(scored):
+    report, _ = scored
+    wrong = Verdict((Score("PC-01", "a_rule", 2, 1, 0, 0, 1),), (Mismatch("PC-01", "false", None),))
+    poor = dataclasses.replace(report, verdict=wrong)
+
+    text, data = as_report(poor), json.loads(as_json_text(poor))
+
+    assert "PC-01 false: ordinary traffic" in text
+    assert f"{STREAM.events:,} events" in text
+    assert data["wrong"] == ["PC-01 false: ordinary traffic"]
+    assert (data["scores"][0]["precision"], data["scores"][0]["missed"]) == (0.5, 1)
+
+
+def test_the_registry_of_the_corpus_knows_the_company_and_the_planted_agents(corpus, scored):
+    known = load_registry(scored[1] / REGISTRY).tables()["reg_identities"]["identity_id"]
+
+    names = known.to_pylist()
+    assert {"planner", "indexer"} < set(names)
+    assert sum(name.startswith("x0") for name in names) > len(corpus.plantings)
+
+
+def test_the_truth_is_written_as_plain_data(corpus, scored):
+    rows = json.loads((scored[1] / TRUTH).read_text(encoding="utf-8"))
 
     assert [row["name"] for row in rows] == [p.name for p in corpus.plantings]
     assert set(rows[0]) == {*("name", "code", "kind", "twin"), "must_fire", "may_fire", "event_ids"}

@@ -31,12 +31,12 @@ def test_every_event_is_taken_and_alerts_are_verified(shown):
     assert report.verified_alerts == len(alerting) > 10
 
 
-def test_the_summary_shows_a_chain_and_three_commands(shown):
+def test_the_summary_shows_a_chain_and_four_commands(shown):
     _, lines = shown
 
     text = "\n".join(lines)
     assert "WIDENED by deploy.prod" in text
-    assert text.count("  delegraph ") == 2
+    assert text.count("  delegraph ") == 3
     assert "duckdb -init" in text
 
 

@@ -31,7 +31,7 @@ from pipeline.ingest.run import ingest_files
 from pipeline.registry import load_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pipeline.demo.generate import Stream
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PLACES, CORPUS_EVENTS = 3, 30_000
 CORPUS_END = datetime(2026, 11, 2, 12, tzinfo=UTC)
 """When the scored corpus ends, so that every run gives the same numbers."""
-EVENTS, REGISTRY = "corpus-events", "corpus-registry"
+EVENTS, REGISTRY, TRUTH = "corpus-events", "corpus-registry", "corpus-truth.json"
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class Scored:
         return not self.failed and all(value >= least for value in values if value is not None)
 
 
-def score_corpus(stream: Stream, folder: Path, say: Say) -> Scored:
-    """Run every stable rule on the corpus in a fresh lake at the folder; tell each step.
+def score_corpus(
+    stream: Stream, folder: Path, say: Say, rules: Sequence[Rule] | None = None
+) -> Scored:
+    """Run the rules, else every stable one, on the corpus in a fresh lake at the folder.
+
+    Tells each step.
 
     Raises:
         ConfigError: fewer events than the stories need.
@@ -81,7 +85,7 @@ def score_corpus(stream: Stream, folder: Path, say: Say) -> Scored:
     say(f"registry   {len(registry.tables()['reg_identities'])} identities")
     built = build_chains(lake, registry, stream.now)
     say(f"chains     {built.credentials:,} credentials in {built.seconds:.0f} s")
-    rules = stable_rules()
+    rules = stable_rules() if rules is None else rules
     report = run_detections(lake, registry, rules=rules, window=Window(), now=stream.now)
     say(f"detect     {len(rules)} rules, {report.findings.num_rows} findings")
     verdict = judge_findings(
@@ -104,6 +108,7 @@ def _fill(lake: Lake, stream: Stream, folder: Path, say: Say) -> None:
     taken = ingest_files(paths, adapter="native", sink=lake, now=stream.now)
     lake.mark_events()
     say(f"ingest     {taken.records:,} records, {taken.dead_letters} dead letters")
+    (files / "truth.json").rename(folder / TRUTH)
     # The lake has them now, and they are as large as it is.
     shutil.rmtree(files)
 
