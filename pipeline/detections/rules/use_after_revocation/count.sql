@@ -1,2 +1,4 @@
--- Credentials that were revoked.
-SELECT count(*) AS examined FROM credentials WHERE revoked_at IS NOT NULL
+-- Credentials that were revoked, and secrets that were revoked or deleted.
+SELECT
+    (SELECT count(*) FROM credentials WHERE revoked_at IS NOT NULL)
+    + (SELECT count(DISTINCT secret_id) FROM secret_events WHERE op IN ('revoke', 'delete')) AS examined

@@ -3,7 +3,51 @@
 -- One row per credential.  A use is a successful call, a use that a token service reports, or
 -- an exchange in which it was the subject token.  Revoking what it was made from does not
 -- count here: that is another rule's question.
-WITH revoked AS (
+WITH ended_secrets AS (
+    SELECT
+        tenant_id, secret_id, secret_version, op, max(event_time) AS ended_at,
+        list_sort(list_distinct(list(event_uid))) AS event_uids
+    FROM secret_events
+    WHERE op IN ('revoke', 'delete')
+    GROUP BY tenant_id, secret_id, secret_version, op
+),
+renewed_secrets AS (
+    SELECT tenant_id, secret_id, max(event_time) AS renewed_at
+    FROM secret_events
+    WHERE op IN ('create', 'rotate', 'renew')
+    GROUP BY tenant_id, secret_id
+),
+-- A secret bears the id under which it is presented, or its version does; a bare version
+-- number is no name.
+ended_ids AS (
+    SELECT ended.*, ended.secret_id AS id
+    FROM ended_secrets AS ended
+    LEFT JOIN renewed_secrets AS renewed
+        ON ended.tenant_id = renewed.tenant_id AND ended.secret_id = renewed.secret_id
+    WHERE ended.secret_version IS NULL
+        AND (renewed.renewed_at IS NULL OR renewed.renewed_at <= ended.ended_at)
+    UNION ALL
+    SELECT ended_secrets.*, secret_version AS id
+    FROM ended_secrets
+    WHERE length(secret_version) >= $version_id_min
+    UNION ALL
+    SELECT ended_secrets.*, secret_id || mark.separator || secret_version AS id
+    FROM ended_secrets
+    CROSS JOIN (
+        SELECT ':' AS separator UNION ALL SELECT '/' UNION ALL SELECT '#' UNION ALL SELECT '@'
+    ) AS mark
+    WHERE secret_version IS NOT NULL
+),
+revoked_as_secret AS (
+    SELECT
+        held.tenant_id, held.credential_key, min(ended.ended_at) AS revoked_at, min(ended.op) AS op,
+        list_sort(list_distinct(flatten(list(ended.event_uids)))) AS event_uids
+    FROM credentials AS held
+    INNER JOIN ended_ids AS ended ON held.tenant_id = ended.tenant_id AND held.id = ended.id
+    WHERE held.is_static AND held.revoked_at IS NULL
+    GROUP BY held.tenant_id, held.credential_key
+),
+revoked AS (
     SELECT
         tenant_id, credential_key, issuer, kind, id, source, revoked_at, revoke_target, revoke_reason,
         actor_id, client_id, subject_id, observer, event_uids
@@ -11,6 +55,15 @@ WITH revoked AS (
     WHERE revoked_at IS NOT NULL
         -- Broad revocations reach only what existed; a credential made later is another one.
         AND (issued_at IS NULL OR issued_at <= revoked_at)
+    UNION ALL
+    SELECT
+        held.tenant_id, held.credential_key, held.issuer, held.kind, held.id, held.source,
+        secret.revoked_at, 'secret' AS revoke_target, secret.op AS revoke_reason, held.actor_id,
+        held.client_id, held.subject_id, held.observer,
+        list_concat(secret.event_uids, held.event_uids) AS event_uids
+    FROM revoked_as_secret AS secret
+    INNER JOIN credentials AS held
+        ON secret.tenant_id = held.tenant_id AND secret.credential_key = held.credential_key
 ),
 uses AS (
     SELECT
