@@ -25,7 +25,7 @@ from pipeline.cli.detect import overridden, rules_to_run
 from pipeline.cli.ingest import tell
 from pipeline.cli.options import finish, the_lake, the_registry, with_registry
 from pipeline.detections.ledger import Window
-from pipeline.detections.run import run_detections
+from pipeline.detections.run import catch_up, run_detections
 from pipeline.errors import PipelineError
 from pipeline.ingest.run import Control, IngestReport, ingest_topics, stop_on_signals
 from pipeline.log import get_log
@@ -101,15 +101,20 @@ class Service:
         if self.built == self.detected:
             return
         covered, now = self.built, datetime.now(UTC)
+        registry = the_registry(self.config)
         lookback = timedelta(hours=self.config.detect.lookback_h)
-        window = Window(now - lookback if lookback else None)
-        report = run_detections(
-            self.lake, the_registry(self.config), rules=self.rules, window=window, now=now
-        )
+        if lookback:
+            window = Window(now - lookback)
+            report = run_detections(self.lake, registry, rules=self.rules, window=window, now=now)
+        else:
+            # One look over everything: the ledger also learns which windows it closed.
+            report = catch_up(self.lake, registry, rules=self.rules, now=now)
         self.detected, self.failed_rules = covered, len(report.failed)
         for error in report.failed:
             _log.error("rule failed", rule=error)
-        _log.info("rules ran", rules=report.runs.num_rows, changed_findings=report.changes.num_rows)
+        _log.info(
+            "rules ran", windows=report.runs.num_rows, changed_findings=report.changes.num_rows
+        )
 
     def alert(self) -> None:
         """Send what is due."""

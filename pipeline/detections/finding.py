@@ -3,6 +3,12 @@
 Takes what rule.sql returned; leaves rows of `findings` and `finding_history`.
 Reads no clock.  Equal rows in any order give equal findings; writing the same
 result twice changes nothing and adds no history.
+
+    open        true now; updated when its severity, evidence, text or owner changes
+    suppressed  true, and an entry of suppressions.yaml hides it; stored and counted
+    accepted    true, and a person bears it until a date or until it gets more severe
+    resolved    it has ended, or a person closed it: newer evidence opens it again
+    refuted     it never was true, as late evidence, a rule or the policy now says
 """
 
 from __future__ import annotations
@@ -98,8 +104,12 @@ def work_out(
         RuleError: a row without tenant, or a column of the wrong type.
     """
     known = identify(look.rule, rows)
-    con.register("returned", known.select(["finding_id"]).cast(_RETURNED))
     stored = _stored(con, look.rule)
+    if not known.num_rows and not stored.num_rows:
+        # So it is with most rules on most days: nothing to weigh, to route or to end.
+        nothing = tables()["findings"].schema.empty_table()
+        return Changes(nothing, nothing, tables()["finding_history"].schema.empty_table(), 0)
+    con.register("returned", known.select(["finding_id"]).cast(_RETURNED))
     con.register("stored", stored)
     inside = known.filter(_is_inside(known, look, _to_review(stored, look.now)))
     con.register("rule_rows", inside)
