@@ -284,11 +284,22 @@ entitled_ids AS (
     INNER JOIN names ON entitled_names.name = names.subject
     INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
 ),
+-- A client's id may be another name of the actor; one registered as somebody else is not.
+apart AS (
+    SELECT exchanges.child_key
+    FROM exchanges
+    INNER JOIN requester_ids ON exchanges.child_key = requester_ids.child_key
+    INNER JOIN names ON exchanges.child_actor = names.subject
+    GROUP BY exchanges.child_key
+    HAVING NOT bool_or(requester_ids.identity_id = names.identity_id)
+),
 entitled AS (
     SELECT exchanges.child_key
     FROM exchanges
     INNER JOIN entitled_names ON exchanges.child_key = entitled_names.child_key
-    WHERE entitled_names.name IN (exchanges.requester, exchanges.child_actor)
+    LEFT JOIN apart ON exchanges.child_key = apart.child_key
+    WHERE entitled_names.name = exchanges.requester
+        OR (entitled_names.name = exchanges.child_actor AND apart.child_key IS NULL)
         -- https://agent-b.example is agent-b.
         OR contains(entitled_names.name, exchanges.requester)
     UNION
@@ -315,8 +326,11 @@ entitled AS (
 judged AS (
     SELECT
         exchanges.*, entitled.child_key IS NULL AS is_stranger,
-        registered.child_key IS NOT NULL AS is_registered
+        registered.child_key IS NOT NULL AS is_registered,
+        -- It asked, and the new token still names the old holder: no server that calls onward.
+        apart.child_key IS NOT NULL AND exchanges.child_actor = exchanges.held_actor AS is_in_its_name
     FROM exchanges
+    LEFT JOIN apart ON exchanges.child_key = apart.child_key
     LEFT JOIN entitled ON exchanges.child_key = entitled.child_key
     LEFT JOIN (SELECT DISTINCT child_key FROM requester_ids) AS registered
         ON exchanges.child_key = registered.child_key
@@ -362,6 +376,7 @@ exchange_found AS (
         AND (
             exchanges.hop_kind = 'refresh'
             OR naming.child_key IS NOT NULL
+            OR exchanges.is_in_its_name
             OR (
                 coalesce(customs.is_kept, false)
                 -- An address need not name the client that serves it.
