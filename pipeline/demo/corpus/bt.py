@@ -274,6 +274,5 @@ def bt_10(p: Plot) -> None:
     root = p.grant(0, who, a, ("tickets.read", "crm.read"))
     if p.kind == "marked_by_idp":
         root["subject_kind"] = "agent_user"
-        p.note("people", "people", {"status": "active"}, who)
     token = p.exchange(30, root, b, ("tickets.read",))
     p.call(p.some(60, 300), token, TICKET)

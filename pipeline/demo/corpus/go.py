@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.demo.company import KEYS
+from pipeline.demo.company import KEYS, TRUST_DOMAIN
 from pipeline.demo.corpus.catalogue import story
 from pipeline.demo.corpus.plot import (
     CRM,
@@ -270,6 +270,9 @@ def go_11(p: Plot) -> None:
         p.may.add("SP-03")
         return
     token = p.client_token(0, a, ("tickets.read",))
+    # An issuer of production alone; one that serves all environments says nothing by its own.
+    token["credential_issuer"] = f"https://as.{p.name}.acme.example"
+    p.note("trust", "issuers", {"trust_domain": TRUST_DOMAIN}, token["credential_issuer"])
     where = {"unknown": "unknown", "own_environment": "prod"}.get(p.kind, "dev")
     for turn in range(p.some(1, 3)):
         p.call(60 + 200 * turn, token, TICKET, environment=where)

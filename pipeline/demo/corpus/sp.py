@@ -142,15 +142,16 @@ def sp_06(p: Plot) -> None:
         late = everything
     if p.kind == "fewer_tools":
         early, late = everything, (TICKET,)
-    for week, tools in ((4, early), (3, early), (2, early), (1, early), (0, late)):
-        begins = p.to_end(week * 7 * DAY + p.some(8 * HOUR, 4 * DAY))
+    sessions = [(days, early) for days in range(45, 9, -4)] + [(5, late), (3, late), (1, late)]
+    for days, tools in sessions:
+        begins = p.to_end(days * DAY + p.some(HOUR, 20 * HOUR))
         scopes = tuple(sorted({t.scope for t in tools}))
-        version = "2.0" if p.kind == "new_version" and week == 0 else "1.0"
+        version = "2.0" if p.kind == "new_version" and tools is late else "1.0"
         token = p.client_token(begins, a, scopes)
         for place, tool in enumerate(tools):
             p.call(begins + 60 + 60 * place, token, tool, agent_version=version)
     if p.kind == "new_version":
-        p.sign(name, signed_at=p.ago(12 * DAY), expires_at=p.ago(-90 * DAY))
+        p.sign(name, signed_at=p.ago(8 * DAY), expires_at=p.ago(-90 * DAY))
     p.may.update(("GO-04",) if p.kind == "beyond_signoff" else ())
     p.keeps_order = True
 
