@@ -31,8 +31,8 @@ _SIGNOFF_LASTS = {"normal": timedelta(days=365), "high": timedelta(days=180)}
 # Lists of entries within an agent that are checked like sections of their own.
 _NESTED = ("history", "break_glass", "static_secret_exceptions")
 _IN_ORDER = {
-    "agents": (("registered_at", "valid_until"), ("last_reviewed_at", "review_due_at")),
-    "history": (("registered_at", "valid_until"), ("last_reviewed_at", "review_due_at")),
+    "agents": (("registered_at", "valid_until"),),
+    "history": (("registered_at", "valid_until"),),
     "break_glass": (("since", "until"),),
     "static_secret_exceptions": (("since", "until"),),
     "signoffs": (("signed_at", "expires_at"),),
