@@ -1,7 +1,7 @@
 -- A credential of an agent that must work just in time still held after its task had ended.
 --
 -- One row per credential.  No event says that a task is over, so it is over when nothing more
--- of it was seen for `idle_s`.  What lives no longer than `short_life_s` needs no revocation.
+-- of it was seen for `idle_s`; a session that wakes up later is another task.  What lives no longer than `short_life_s` needs no revocation.
 WITH held AS (
     SELECT
         tenant_id, credential_key, issuer, kind, id, observer, environment, scopes, issued_at,
@@ -51,7 +51,7 @@ jit AS (
 made AS (
     SELECT
         held.tenant_id, held.credential_key,
-        min(coalesce(event.task_id, event.session_id)) AS task
+        coalesce(min(event.task_id), min(event.session_id)) AS task, count(event.task_id) > 0 AS is_named
     FROM held
     INNER JOIN jit ON held.tenant_id = jit.tenant_id AND held.credential_key = jit.credential_key
     CROSS JOIN unnest(held.event_uids) AS mention(event_uid)
@@ -64,6 +64,7 @@ used AS (
     SELECT
         call.tenant_id, call.credential_key, call.event_uid, call.event_time, call.outcome,
         call.link_confidence, coalesce(call.task_id, call.session_id) AS task,
+        call.task_id IS NOT NULL AS is_named,
         row_number() OVER (
             PARTITION BY call.tenant_id, call.credential_key ORDER BY call.event_time, call.event_uid
         ) AS place,
@@ -76,65 +77,94 @@ used AS (
 ),
 -- The task that it was made for: the issuer's word, else that of the first call.
 home AS (
-    SELECT jit.tenant_id, jit.credential_key, coalesce(made.task, first_use.task) AS task
+    SELECT
+        jit.tenant_id, jit.credential_key, coalesce(made.task, first_use.task) AS task,
+        coalesce(CASE WHEN made.task IS NULL THEN first_use.is_named ELSE made.is_named END, false) AS is_named
     FROM jit
     LEFT JOIN made ON jit.tenant_id = made.tenant_id AND jit.credential_key = made.credential_key
     LEFT JOIN used AS first_use
         ON jit.tenant_id = first_use.tenant_id AND jit.credential_key = first_use.credential_key
         AND first_use.place = 1
 ),
-tasks AS (
-    SELECT DISTINCT tenant_id, task FROM home WHERE task IS NOT NULL
-),
-seen AS (
-    SELECT tasks.tenant_id, tasks.task, max(call.event_time) AS last_at
-    FROM tasks
-    INNER JOIN tool_calls AS call
-        ON tasks.tenant_id = call.tenant_id AND tasks.task = coalesce(call.task_id, call.session_id)
-    GROUP BY tasks.tenant_id, tasks.task
-    UNION ALL
-    SELECT tasks.tenant_id, tasks.task, max(event.event_time) AS last_at
-    FROM tasks
-    INNER JOIN token_events AS event
-        ON tasks.tenant_id = event.tenant_id AND tasks.task = coalesce(event.task_id, event.session_id)
-    WHERE event.op NOT IN ('revoke', 'consent_revoke')
-    GROUP BY tasks.tenant_id, tasks.task
-),
-task_ends AS (
-    SELECT tenant_id, task, max(last_at) AS last_at FROM seen GROUP BY tenant_id, task
-),
--- Work that was handed on from a root goes on in its name, whatever task it is counted to;
--- where no task has a name, all work below one root is one task.
-below_roots AS (
+-- Whose doings say that the task goes on.  Work that was handed on from a root goes on in its
+-- name, whatever task it is counted to; where no task has a name, all work below one root is
+-- one task.
+lines AS (
     SELECT
-        call.tenant_id, call.root_key, max(call.event_time) AS last_at,
-        max(call.event_time) FILTER (WHERE call.credential_key <> call.root_key) AS last_below_at
-    FROM calls AS call
-    INNER JOIN (
-        SELECT DISTINCT root.tenant_id, root.root_key
-        FROM credentials AS root
-        INNER JOIN jit ON root.tenant_id = jit.tenant_id AND root.credential_key = jit.credential_key
-    ) AS wanted
-        ON call.tenant_id = wanted.tenant_id AND call.root_key = wanted.root_key
-    GROUP BY call.tenant_id, call.root_key
+        home.tenant_id, home.credential_key, home.task, home.is_named, chain.root_key,
+        CASE
+            WHEN home.task IS NULL THEN 'root ' || chain.root_key
+            WHEN home.credential_key = chain.root_key THEN 'below ' || chain.root_key
+            ELSE 'task ' || home.task
+        END AS line
+    FROM home
+    INNER JOIN chains AS chain
+        ON home.tenant_id = chain.tenant_id AND home.credential_key = chain.credential_key
+),
+task_lines AS (
+    SELECT DISTINCT tenant_id, line, task FROM lines WHERE task IS NOT NULL
+),
+root_lines AS (
+    SELECT DISTINCT tenant_id, line, root_key, task IS NULL AS is_whole
+    FROM lines
+    WHERE task IS NULL OR credential_key = root_key
+),
+doings AS (
+    SELECT task_lines.tenant_id, task_lines.line, call.event_time
+    FROM task_lines
+    INNER JOIN tool_calls AS call
+        ON task_lines.tenant_id = call.tenant_id
+        AND task_lines.task = coalesce(call.task_id, call.session_id)
+    UNION ALL
+    SELECT task_lines.tenant_id, task_lines.line, event.event_time
+    FROM task_lines
+    INNER JOIN token_events AS event
+        ON task_lines.tenant_id = event.tenant_id
+        AND task_lines.task = coalesce(event.task_id, event.session_id)
+    WHERE event.op NOT IN ('revoke', 'consent_revoke')
+    UNION ALL
+    SELECT root_lines.tenant_id, root_lines.line, call.event_time
+    FROM root_lines
+    INNER JOIN calls AS call
+        ON root_lines.tenant_id = call.tenant_id AND root_lines.root_key = call.root_key
+    WHERE root_lines.is_whole OR call.credential_key <> call.root_key
+),
+followed AS (
+    SELECT
+        tenant_id, line, event_time,
+        lead(event_time) OVER (PARTITION BY tenant_id, line ORDER BY event_time) AS next_at
+    FROM doings
+),
+-- After each of these nothing was seen for that long, or ever.
+pauses AS (
+    SELECT tenant_id, line, event_time AS last_at, next_at IS NULL AS is_last
+    FROM followed
+    WHERE next_at IS NULL OR epoch(next_at) - epoch(event_time) > $idle_s
 ),
 ended AS (
     SELECT
-        held.*, jit.identity_id, jit.class, jit.vendor_hosted, home.task,
-        CASE
-            WHEN home.task IS NULL THEN below_roots.last_at
-            WHEN held.credential_key = chain.root_key
-                THEN greatest(task_ends.last_at, coalesce(below_roots.last_below_at, task_ends.last_at))
-            ELSE task_ends.last_at
-        END AS last_at
+        held.*, jit.identity_id, jit.class, jit.vendor_hosted, lines.task, pause.last_at
     FROM held
     INNER JOIN jit ON held.tenant_id = jit.tenant_id AND held.credential_key = jit.credential_key
-    INNER JOIN home ON held.tenant_id = home.tenant_id AND held.credential_key = home.credential_key
-    INNER JOIN chains AS chain
-        ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
-    LEFT JOIN task_ends ON home.tenant_id = task_ends.tenant_id AND home.task = task_ends.task
-    LEFT JOIN below_roots
-        ON chain.tenant_id = below_roots.tenant_id AND chain.root_key = below_roots.root_key
+    INNER JOIN lines ON held.tenant_id = lines.tenant_id AND held.credential_key = lines.credential_key
+    INNER JOIN (
+        SELECT
+            lines.tenant_id, lines.credential_key,
+            -- A task with a name goes on after a pause, as long as anything bears its name; a
+            -- session that wakes up again is another task.
+            coalesce(
+                min(pauses.last_at) FILTER (
+                    WHERE pauses.last_at >= held.issued_at AND (pauses.is_last OR NOT lines.is_named)
+                ),
+                max(pauses.last_at)
+            ) AS last_at
+        FROM lines
+        INNER JOIN held
+            ON lines.tenant_id = held.tenant_id AND lines.credential_key = held.credential_key
+        INNER JOIN pauses ON lines.tenant_id = pauses.tenant_id AND lines.line = pauses.line
+        GROUP BY lines.tenant_id, lines.credential_key
+    ) AS pause
+        ON held.tenant_id = pause.tenant_id AND held.credential_key = pause.credential_key
 ),
 left_alive AS (
     SELECT
