@@ -72,7 +72,8 @@ def story():
         "credential_id": "child",
     }
     old = (NOW - timedelta(days=60)).isoformat()
-    return [root, child, tool_call(**used), tool_call(**used), tool_call(event_time=old)]
+    # One commit each: enough small files of one day for a compaction.
+    return [root, child, *(tool_call(**used) for _ in range(4)), tool_call(event_time=old)]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_the_jobs_do_something(clean):
     assert {name for name, rows in found.items() if not rows} <= {"identities"}
     assert len(found["findings"]) == len(found["finding_history"]) >= 2
     assert len(found["runs"]) == len(RULES) * 27
-    assert len(found["tool_calls"]) == 2
+    assert len(found["tool_calls"]) == 4
     assert sent
 
 
