@@ -2,7 +2,9 @@
 --
 -- One row per credential from which they spread: the parent, or the root where no single
 -- parent explains it.  Requests that repeat agent, audience and scopes are retries, or a
--- client that fetches a token per call, and count once as long as they repeat.
+-- client that fetches a token per call, and count once as long as they repeat.  Agents that a
+-- runtime names as children of another count from their first call, under one parent in one
+-- session, task or trace: they need no tokens of their own.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
@@ -22,10 +24,47 @@ children AS (
         ON hop.tenant_id = chain.tenant_id AND hop.child_key = chain.credential_key
     WHERE hop.hop_kind IN ('exchange', 'assume', 'delegate', 'assertion') AND hop.hop_time IS NOT NULL
 ),
+spawned AS (
+    SELECT
+        tenant_id, agent_id, agent_issuer, parent_agent_id,
+        'agent:' || parent_agent_id || chr(31)
+            || coalesce(session_id, task_id, trace_id, CAST(event_date AS VARCHAR)) AS origin_key,
+        min(event_time) AS hop_time, arg_min(event_uid, (event_time, event_uid)) AS event_uid,
+        min(environment) AS environment,
+        max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
+    FROM tool_calls
+    WHERE parent_agent_id IS NOT NULL AND parent_agent_id <> agent_id
+    GROUP BY
+        tenant_id, agent_id, agent_issuer, parent_agent_id,
+        coalesce(session_id, task_id, trace_id, CAST(event_date AS VARCHAR))
+),
+spawners AS (
+    SELECT
+        tenant_id, origin_key, min(parent_agent_id) AS spreader,
+        CASE WHEN count(DISTINCT coalesce(environment, 'unknown')) = 1 THEN min(environment) END AS environment,
+        coalesce(max(observer), 'agent_runtime') AS observer
+    FROM spawned
+    GROUP BY tenant_id, origin_key
+),
 spread AS (
-    SELECT *, 'parent' AS spread_from, parent_key AS origin_key FROM children
+    SELECT
+        tenant_id, child_key, delegate, actor_issuer, event_uids, confidence, at_s, hop_time, request,
+        'parent' AS spread_from, parent_key AS origin_key
+    FROM children
     UNION ALL
-    SELECT *, 'root' AS spread_from, root_key AS origin_key FROM children
+    SELECT
+        tenant_id, child_key, delegate, actor_issuer, event_uids, confidence, at_s, hop_time, request,
+        'root' AS spread_from, root_key AS origin_key
+    FROM children
+    UNION ALL
+    SELECT
+        tenant_id, 'agent:' || agent_id AS child_key, agent_id AS delegate, agent_issuer AS actor_issuer,
+        [event_uid] AS event_uids,
+        -- What a runtime says of itself is no proof, and no worse than a likely parent.
+        CAST(0.8 AS DOUBLE) AS confidence,
+        epoch(hop_time) AS at_s, hop_time, agent_id AS request,
+        'agent' AS spread_from, origin_key
+    FROM spawned
 ),
 spaced AS (
     SELECT
@@ -70,7 +109,7 @@ peaks AS (
         ) AS place
     FROM running
 ),
-origins AS (
+spreaders AS (
     SELECT
         peak.tenant_id, peak.spread_from, peak.origin_key, peak.at_s,
         CAST(peak.fan_out AS BIGINT) AS fan_out,
@@ -80,9 +119,24 @@ origins AS (
     FROM peaks AS peak
     INNER JOIN credentials AS origin
         ON peak.tenant_id = origin.tenant_id AND peak.origin_key = origin.credential_key
-    INNER JOIN chains AS chain ON peak.origin_key = chain.credential_key
+    INNER JOIN chains AS chain
+        ON peak.tenant_id = chain.tenant_id AND peak.origin_key = chain.credential_key
+    WHERE peak.place = 1 AND peak.spread_from <> 'agent'
+    UNION ALL
+    SELECT
+        peak.tenant_id, peak.spread_from, peak.origin_key, peak.at_s,
+        CAST(peak.fan_out AS BIGINT) AS fan_out,
+        CAST(NULL AS VARCHAR) AS issuer, CAST(NULL AS VARCHAR) AS actor_issuer, origin.spreader,
+        peak.origin_key AS root_key, CAST(NULL AS VARCHAR) AS root_principal, origin.environment,
+        CAST([] AS VARCHAR[]) AS event_uids, origin.observer
+    FROM peaks AS peak
+    INNER JOIN spawners AS origin
+        ON peak.tenant_id = origin.tenant_id AND peak.origin_key = origin.origin_key
+    WHERE peak.place = 1 AND peak.spread_from = 'agent'
+),
+origins AS (
     -- A registered limit can be lower than the floor; two is where spreading begins.
-    WHERE peak.place = 1 AND peak.fan_out >= 2
+    SELECT * FROM spreaders WHERE fan_out >= 2
 ),
 limits AS (
     SELECT
@@ -99,17 +153,9 @@ limits AS (
 ),
 -- What this principal reached on earlier days: some agents fan out for a living.
 daily AS (
-    SELECT
-        peak.tenant_id, peak.spread_from,
-        coalesce(origin.actor_id, origin.client_id, origin.subject_id) AS spreader,
-        floor(peak.at_s / 86400) AS day_number, max(peak.fan_out) AS fan_out
-    FROM peaks AS peak
-    INNER JOIN credentials AS origin
-        ON peak.tenant_id = origin.tenant_id AND peak.origin_key = origin.credential_key
-    WHERE peak.place = 1
-    GROUP BY
-        peak.tenant_id, peak.spread_from,
-        coalesce(origin.actor_id, origin.client_id, origin.subject_id), floor(peak.at_s / 86400)
+    SELECT tenant_id, spread_from, spreader, floor(at_s / 86400) AS day_number, max(fan_out) AS fan_out
+    FROM spreaders
+    GROUP BY tenant_id, spread_from, spreader, floor(at_s / 86400)
 ),
 usual AS (
     SELECT
@@ -140,12 +186,20 @@ bursts AS (
 explained AS (
     SELECT DISTINCT tenant_id, root_key FROM bursts WHERE spread_from = 'parent'
 ),
+-- The credentials of a burst say more than the agents that hold them.
+named AS (
+    SELECT DISTINCT tenant_id, spreader FROM bursts WHERE spread_from <> 'agent'
+),
 reported AS (
     SELECT bursts.*
     FROM bursts
     LEFT JOIN explained
         ON bursts.tenant_id = explained.tenant_id AND bursts.root_key = explained.root_key
-    WHERE bursts.spread_from = 'parent' OR explained.root_key IS NULL
+    LEFT JOIN named
+        ON bursts.tenant_id = named.tenant_id AND bursts.spreader = named.spreader
+    WHERE bursts.spread_from = 'parent'
+        OR (bursts.spread_from = 'root' AND explained.root_key IS NULL)
+        OR (bursts.spread_from = 'agent' AND named.spreader IS NULL)
 ),
 members AS (
     SELECT
@@ -189,11 +243,11 @@ SELECT
     burst.origin_key,
     coalesce(burst.spreader, 'unknown') AS entity,
     coalesce(burst.spreader, 'unknown') || ' spread into ' || CAST(burst.fan_out AS VARCHAR)
-        || ' delegations within ' || CAST($window_s AS VARCHAR) || ' s' AS title,
+        || CASE WHEN burst.spread_from = 'agent' THEN ' agents' ELSE ' delegations' END || ' within ' || CAST($window_s AS VARCHAR) || ' s' AS title,
     CASE WHEN unregistered.agents > 0 THEN 4 ELSE 3 END AS severity,
     evidence.confidence,
     evidence.confidence AS chain_confidence,
-    burst.origin_key AS credential_key,
+    CASE WHEN burst.spread_from <> 'agent' THEN burst.origin_key END AS credential_key,
     burst.identity_id,
     burst.environment,
     burst.observer,

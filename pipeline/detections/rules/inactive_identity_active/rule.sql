@@ -68,6 +68,19 @@ acts AS (
             OR credential_id IN (SELECT id FROM keys)
         )
         AND coalesce(client_id, subject_id) IS DISTINCT FROM actor_id
+    UNION ALL
+    SELECT
+        tenant_id, event_uid, event_time, observer, environment,
+        -- Who uses the secret of another is looked at as himself.
+        coalesce(accessed_by_id, bound_identity_id) AS name,
+        CASE WHEN accessed_by_id IS NULL THEN bound_identity_issuer ELSE accessed_by_issuer END AS issuer,
+        CAST(NULL AS VARCHAR) AS credential_issuer, CAST(NULL AS VARCHAR) AS credential_kind,
+        CAST(NULL AS VARCHAR) AS credential_id,
+        'use' AS did, op || ' of a secret' AS did_what,
+        CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity
+    FROM secret_events
+    WHERE (op = 'use' AND coalesce(accessed_by_id, bound_identity_id) IN (SELECT name FROM names))
+        OR (op = 'read' AND accessed_by_id IN (SELECT name FROM names))
 ),
 seen AS (
     SELECT tenant_id, name, issuer

@@ -1,6 +1,7 @@
 -- An agent whose class forbids it acts on a chain that starts at a static secret.
 --
--- One row per secret and registered identity.  What the registry does not forbid, or has
+-- One row per secret and registered identity.  A secret that only its store or a listing knows
+-- counts by the uses that were recorded; one made to end within a day is just-in-time.  What the registry does not forbid, or has
 -- excepted until a later date, is no finding; without a registry there is none at all.
 -- Forbidden and excepted is what was so at the time of the use.
 WITH names AS (
@@ -14,6 +15,34 @@ forbidden AS (
     WHERE static_secret_allowed = false
         OR (coalesce(jit_required, false) AND NOT coalesce(static_secret_allowed, false))
 ),
+-- Client secrets are not among them: they fetch tokens, and a chain starts at the token.
+stored AS (
+    SELECT secret.tenant_id, secret.secret_id, secret.secret_kind, secret.bound_identity_id,
+        secret.bound_identity_issuer, secret.scopes, secret.environment
+    FROM secrets AS secret
+    LEFT JOIN credentials AS held
+        ON secret.tenant_id = held.tenant_id AND secret.secret_id = held.id
+    WHERE held.id IS NULL
+        AND secret.secret_kind IN ('api_key', 'aws_access_key', 'gcp_sa_key', 'pat', 'ssh_key', 'db_password')
+        AND coalesce(secret.ttl_s > $jit_s, true)
+        AND coalesce(epoch(secret.expires_at) - epoch(secret.created_at) > $jit_s, true)
+),
+stored_uses AS (
+    SELECT
+        stored.tenant_id, 'secret:' || stored.secret_id AS root_key, stored.secret_id, stored.secret_kind,
+        stored.scopes, coalesce(event.environment, stored.environment) AS environment,
+        event.observer, event.event_time, event.event_uid,
+        coalesce(event.accessed_by_id, event.bound_identity_id, stored.bound_identity_id) AS user_id,
+        CASE
+            WHEN event.accessed_by_id IS NOT NULL THEN event.accessed_by_issuer
+            WHEN event.bound_identity_id IS NOT NULL THEN event.bound_identity_issuer
+            ELSE stored.bound_identity_issuer
+        END AS user_issuer
+    FROM secret_events AS event
+    INNER JOIN stored
+        ON event.tenant_id = stored.tenant_id AND event.secret_id = stored.secret_id
+    WHERE event.op = 'use'
+),
 roots AS (
     SELECT
         held.tenant_id, held.credential_key AS root_key, held.issuer, held.kind, held.id,
@@ -25,6 +54,18 @@ roots AS (
     INNER JOIN chains AS chain
         ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
     WHERE chain.root_kind = 'static_secret' AND chain.root_key = held.credential_key
+    UNION ALL
+    SELECT
+        tenant_id, root_key, CAST(NULL AS VARCHAR) AS issuer, min(secret_kind) AS kind, min(secret_id) AS id,
+        CAST(NULL AS VARCHAR) AS actor_id, CAST(NULL AS VARCHAR) AS client_id,
+        CAST(NULL AS VARCHAR) AS subject_id, CAST(NULL AS VARCHAR) AS holder_issuer,
+        any_value(scopes) AS scopes,
+        CASE WHEN count(DISTINCT coalesce(environment, 'unknown')) = 1 THEN min(environment) END AS environment,
+        max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer,
+        CAST([] AS VARCHAR[]) AS event_uids,
+        min(event_time) AS made_at, max(event_time) AS last_seen
+    FROM stored_uses
+    GROUP BY tenant_id, root_key
 ),
 -- Whose secret it is, and who acts on it: both must be allowed to.
 holding AS (
@@ -49,6 +90,13 @@ holding AS (
         ON call.agent_id = names.subject
         AND (names.issuer IS NULL OR call.agent_issuer IS NULL OR names.issuer = call.agent_issuer)
     WHERE call.root_kind = 'static_secret' AND call.outcome <> 'denied'
+    UNION ALL
+    SELECT used.tenant_id, used.root_key, names.identity_id, used.event_time AS seen_at,
+        used.event_uid, CAST(NULL AS VARCHAR) AS tool_name
+    FROM stored_uses AS used
+    INNER JOIN names
+        ON used.user_id = names.subject
+        AND (names.issuer IS NULL OR used.user_issuer IS NULL OR names.issuer = used.user_issuer)
 ),
 excepted AS (
     SELECT DISTINCT
@@ -114,7 +162,7 @@ SELECT
     uses.identity_id || ' acts on the static secret ' || roots.id || ', which its class '
         || coalesce(uses.class, '') || ' forbids' AS title,
     CASE WHEN uses.is_vendor_hosted OR rated.tier >= 3 THEN 4 ELSE 3 END AS severity,
-    uses.root_key AS credential_key,
+    CASE WHEN NOT starts_with(uses.root_key, 'secret:') THEN uses.root_key END AS credential_key,
     roots.environment,
     roots.observer,
     roots.issuer,
