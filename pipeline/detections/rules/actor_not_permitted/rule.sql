@@ -40,7 +40,9 @@ changed AS (
     FROM hop_actors AS actors
     LEFT JOIN gateways
         ON actors.tenant_id = gateways.tenant_id AND actors.child_key = gateways.child_key
-    WHERE actors.actor_changed AND gateways.child_key IS NULL
+    -- A client that names itself actor of its own token becomes actor, though the party is the same.
+    WHERE (actors.actor_changed OR (actors.is_named_actor AND NOT actors.is_delegated_on AND actors.may_act IS NOT NULL))
+        AND gateways.child_key IS NULL
 ),
 named_by_token AS (
     SELECT changed.tenant_id, changed.child_key, changed.actor, changed.actor_issuer, unnest(changed.may_act) AS one
@@ -67,7 +69,7 @@ pairs AS (
         actor_issuer, is_delegated_on, hop_time AS seen_at, confidence, environment, observer,
         child_key AS credential_key, event_uids
     FROM changed
-    WHERE delegator IS NOT NULL
+    WHERE delegator IS NOT NULL AND actor_changed
     UNION ALL
     SELECT
         tenant_id, 'call' AS seen_in, min(event_uid) AS pair_key, parent_agent_id AS delegator, agent_id AS actor,
@@ -136,7 +138,7 @@ foreign_named AS (
         GROUP BY alias.subject, issuer.trust_domain
     ) AS home
         ON changed.actor = home.subject AND theirs.trust_domain = home.trust_domain
-    WHERE changed.is_named_actor AND changed.actor_issuer IS NOT NULL
+    WHERE changed.is_named_actor AND changed.actor_changed AND changed.actor_issuer IS NOT NULL
         AND NOT issuers_of.is_any AND NOT list_contains(issuers_of.issuers, changed.actor_issuer)
         AND home.subject IS NULL
 ),

@@ -9,8 +9,16 @@ WITH shown AS (
         call.tenant_id, call.credential_key, call.event_uid, call.event_time, call.source, call.observer,
         call.agent_id, call.workload_id, call.tool_name, call.action_class, call.resource_sensitivity,
         call.environment,
-        -- Only an address in `resource` names the server as well.
-        coalesce(call.tool_server, nullif(regexp_extract(call.resource, '^https?://[^/]+'), '')) AS server,
+        -- Only an address in `resource` names the server as well, unless it is what a tool fetched
+        -- or wrote to: then nobody says that the token went there.
+        coalesce(call.tool_server, CASE
+            WHEN call.observer <> 'agent_runtime'
+                AND coalesce(call.tool_protocol, 'unknown') NOT IN ('function', 'mcp_stdio', 'cloud_api', 'db', 'k8s')
+                AND NOT coalesce(
+                    list_contains(call.tags, 'untrusted_input') OR list_contains(call.tags, 'external_egress'), false
+                )
+                THEN nullif(regexp_extract(call.resource, '^https?://[^/]+'), '')
+        END) AS server,
         list_sort(list_distinct(CASE
             WHEN array_length(call.presented_audience) > 0 THEN call.presented_audience
             ELSE coalesce(held.audience, CAST([] AS VARCHAR[]))

@@ -158,19 +158,19 @@ contexts AS (
     FROM described CROSS JOIN unnest(families) AS item(value)
 ),
 party_names AS (
-    SELECT tenant_id, credential_key, client_id AS name FROM described
+    SELECT tenant_id, credential_key, client_id AS name, false AS is_audience FROM described
     UNION
-    SELECT tenant_id, credential_key, actor_id AS name FROM described
+    SELECT tenant_id, credential_key, actor_id AS name, false AS is_audience FROM described
     UNION
-    SELECT tenant_id, credential_key, subject_id AS name FROM described
+    SELECT tenant_id, credential_key, subject_id AS name, false AS is_audience FROM described
     UNION
-    SELECT tenant_id, credential_key, item.name FROM described CROSS JOIN unnest(audience) AS item(name)
+    SELECT tenant_id, credential_key, item.name, true AS is_audience FROM described CROSS JOIN unnest(audience) AS item(name)
     UNION
-    SELECT tenant_id, credential_key, item.party.subject AS name FROM described CROSS JOIN unnest(may_act) AS item(party)
+    SELECT tenant_id, credential_key, item.party.subject AS name, false AS is_audience FROM described CROSS JOIN unnest(may_act) AS item(party)
 ),
 parties AS (
     SELECT DISTINCT
-        party_names.tenant_id, party_names.credential_key,
+        party_names.tenant_id, party_names.credential_key, party_names.is_audience,
         -- https://planner.acme.example and planner are compared by their words below.
         coalesce(names.identity_id, lower(party_names.name)) AS party
     FROM party_names
@@ -178,7 +178,7 @@ parties AS (
     WHERE party_names.name IS NOT NULL
 ),
 party_words AS (
-    SELECT DISTINCT parties.tenant_id, parties.credential_key, word.part
+    SELECT DISTINCT parties.tenant_id, parties.credential_key, parties.is_audience, word.part
     FROM parties
     CROSS JOIN unnest([
         parties.party, regexp_replace(rtrim(parties.party, '/'), '^.*[/:]', ''),
@@ -202,6 +202,8 @@ tied AS (
     INNER JOIN party_words AS other
         ON two_tokens.tenant_id = other.tenant_id AND two_tokens.actor_key = other.credential_key
         AND one.part = other.part
+        -- Being meant for the same server ties nobody to anybody.
+        AND NOT (one.is_audience AND other.is_audience)
 ),
 -- Both must say to what they belong: what is not logged cannot be missing.
 comparable AS (

@@ -32,7 +32,16 @@ call_uses AS (
             WHEN call.call_id IS NULL THEN link.call_key
             -- A JSON-RPC counter says something only inside its trace or session.
             WHEN length(call.call_id) <= 4 THEN call.call_id || chr(31)
-                || coalesce(call.trace_id, call.session_id, call.source || chr(31) || call.agent_id)
+                || coalesce(call.trace_id, call.session_id, concat(
+                    call.agent_id, chr(31), call.tool_name, chr(31),
+                    -- Outside of both, two vantage points of one moment saw one request; two servers did not.
+                    CASE WHEN epoch(call.event_time) - epoch(min(call.event_time) OVER same_id) <= $vantage_within_s
+                        THEN CAST(dense_rank() OVER (
+                            PARTITION BY call.tenant_id, call.single_use_id, call.call_id, call.observer
+                            ORDER BY call.source
+                        ) AS VARCHAR)
+                        ELSE call.source END
+                ))
             WHEN length(call.call_id) < 16 THEN call.call_id || chr(31) || call.agent_id || chr(31) || call.tool_name
             ELSE call.call_id
         END AS request,
@@ -44,6 +53,9 @@ call_uses AS (
         ON call.tenant_id = repeated.tenant_id
         AND coalesce(call.single_use_id, call.txn_id) = repeated.used_id
     WHERE call.outcome IN ('success', 'unknown')
+    WINDOW same_id AS (
+        PARTITION BY call.tenant_id, call.single_use_id, call.call_id, call.agent_id, call.tool_name
+    )
 ),
 token_uses AS (
     SELECT

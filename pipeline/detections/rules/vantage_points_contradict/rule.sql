@@ -13,10 +13,10 @@ WITH matched AS (
 short_ids AS (
     SELECT tenant_id, call_id, tool_name
     FROM tool_calls
-    WHERE call_id IS NOT NULL AND length(call_id) BETWEEN 4 AND 15 AND NOT regexp_matches(call_id, '^[0-9]+$')
+    WHERE call_id IS NOT NULL AND length(call_id) BETWEEN 2 AND 15 AND NOT regexp_matches(call_id, '^[0-9]+$')
         AND trace_id IS NULL AND session_id IS NULL AND phase <> 'pre'
     GROUP BY tenant_id, call_id, tool_name
-    HAVING count(DISTINCT source) = 2 AND count(DISTINCT event_uid) = 2
+    HAVING count(DISTINCT source) >= 2 AND count(DISTINCT event_uid) = count(DISTINCT source)
         AND bool_or(observer = 'agent_runtime')
         AND epoch(max(event_time)) - epoch(min(event_time)) <= $short_id_within_s
 ),
