@@ -1,16 +1,14 @@
 """Check rule folders without data: keys, SQL against the views, cases, and what Spark can read.
 
-Takes a folder; leaves every fault with file and line.  The Spark check needs
-sqlglot, which is installed with the tests and left out without it.
+Takes a folder; leaves every fault with file and line.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.detections.check import check_rule
+from pipeline.detections.portable import spark_faults
 from pipeline.detections.rule import Rule, read_rule
 from pipeline.detections.testing import read_cases
 from pipeline.errors import RuleError, RuleErrors
@@ -40,7 +38,7 @@ def lint_rule(folder: Path) -> list[RuleError]:
         rule = read_rule(folder)
     except RuleErrors as error:
         return error.errors
-    return [*check_rule(rule), *_case_faults(rule), *_spark_faults(rule)]
+    return [*check_rule(rule), *_case_faults(rule), *spark_faults(rule)]
 
 
 def _case_faults(rule: Rule) -> list[RuleError]:
@@ -53,22 +51,4 @@ def _case_faults(rule: Rule) -> list[RuleError]:
         faults.append(RuleError(rule.file("cases"), 1, "no story fires"))
     if all(case.is_firing for case in cases):
         faults.append(RuleError(rule.file("cases"), 1, "no story is a benign twin"))
-    return faults
-
-
-def _spark_faults(rule: Rule) -> list[RuleError]:
-    """Return what cannot be said in Spark; whether it means the same is measured elsewhere."""
-    if importlib.util.find_spec("sqlglot") is None:
-        return []
-    sqlglot: Any = importlib.import_module("sqlglot")
-    faults = []
-    for file, sql in rule.sql.items():
-        try:
-            sqlglot.transpile(
-                sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE
-            )
-        except sqlglot.errors.SqlglotError as error:
-            line = next((e["line"] for e in getattr(error, "errors", []) if e.get("line")), 1)
-            message = f"Spark cannot read it: {str(error).splitlines()[0]}"
-            faults.append(RuleError(rule.file(file), int(line), message))
     return faults

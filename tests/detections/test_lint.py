@@ -53,7 +53,7 @@ def test_what_spark_cannot_say_is_a_fault(tmp_path):
     folder = with_cases(write_rule(tmp_path, sql=sql), [], [{"agent_id": "a"}])
 
     (fault,) = faults(folder)
-    assert fault.startswith("denied/rule.sql:1: Spark cannot read it: ")
+    assert fault.startswith("denied/rule.sql:2: Spark gives one value")
 
 
 def test_a_folder_without_a_rule_is_a_fault(tmp_path):

@@ -99,7 +99,7 @@ egress AS (
     FROM networks
     INNER JOIN prefixes
         ON (networks.number IS NOT NULL AND prefixes.number IS NOT NULL
-            AND floor(networks.number / prefixes.size) = floor(prefixes.number / prefixes.size))
+            AND floor(networks.number / nullif(prefixes.size, 0)) = floor(prefixes.number / nullif(prefixes.size, 0)))
         OR (networks.number IS NULL AND prefixes.number IS NULL
             AND (starts_with(networks.src_ip, prefixes.v6_start || ':') OR networks.src_ip = prefixes.ip_prefix))
 ),

@@ -22,7 +22,7 @@ audiences AS (
         sets.audience,
         count(DISTINCT coalesce(aliases.server, rtrim(item.name, '/'))) AS servers,
         bool_or(item.name IN ('*', 'https://*', 'http://*', '*:*', 'any')) AS is_wildcard
-    FROM (SELECT DISTINCT audience FROM issued WHERE len(audience) > 0) AS sets
+    FROM (SELECT DISTINCT audience FROM issued WHERE array_length(audience) > 0) AS sets
     CROSS JOIN unnest(sets.audience) AS item(name)
     LEFT JOIN aliases ON item.name = aliases.name
     GROUP BY sets.audience
@@ -35,7 +35,7 @@ scope_sets AS (
         ) AS scopes_count,
         bool_or(item.scope IN ('*', '*:*', '*.*', '*/*')) AS is_wildcard,
         max(catalogue.tier) AS tier
-    FROM (SELECT DISTINCT issuer, scopes FROM issued WHERE scope_known AND len(scopes) > 0) AS sets
+    FROM (SELECT DISTINCT issuer, scopes FROM issued WHERE scope_known AND array_length(scopes) > 0) AS sets
     CROSS JOIN unnest(sets.scopes) AS item(scope)
     LEFT JOIN reg_scope_tiers AS catalogue
         ON item.scope = catalogue.scope

@@ -258,8 +258,8 @@ SELECT
     coalesce(secret.secret_id, cred.id) || ' was used again after '
         || CAST(CAST(floor((epoch(woken.woke_at) - epoch(woken.slept_since)) / 86400) AS BIGINT) AS VARCHAR)
         || ' days, with ' || changed.new_context[1]
-        || CASE WHEN len(changed.new_context) > 1
-            THEN ' and ' || CAST(len(changed.new_context) - 1 AS VARCHAR) || ' more that is new' ELSE '' END AS title,
+        || CASE WHEN array_length(changed.new_context) > 1
+            THEN ' and ' || CAST(array_length(changed.new_context) - 1 AS VARCHAR) || ' more that is new' ELSE '' END AS title,
     woken.credential_key,
     owners.identity_id,
     owners.vendor_hosted,

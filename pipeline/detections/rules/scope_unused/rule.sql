@@ -33,7 +33,7 @@ issued AS (
     FROM credentials AS held
     INNER JOIN spans ON held.tenant_id = spans.tenant_id
     LEFT JOIN named ON coalesce(held.actor_id, held.client_id, held.subject_id) = named.name
-    WHERE held.seen_issued AND held.scope_known AND len(held.scopes) > 0
+    WHERE held.seen_issued AND held.scope_known AND array_length(held.scopes) > 0
         AND held.issued_at > spans.since AND held.issued_at <= spans.watermark
         -- Names of these dialects are policies: what they allow is not in the name.
         AND coalesce(held.scope_dialect, 'exact') NOT IN ('aws', 'policy')
