@@ -10,10 +10,12 @@ window that is not done.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -27,6 +29,7 @@ from pipeline.detections.finding import Changes, Look, statement, work_out
 from pipeline.detections.identities import write_identities
 from pipeline.detections.ledger import Claim, Task, Window, alone, claim, write
 from pipeline.detections.policy import record_policy
+from pipeline.detections.settle import halve_memory, settle_calls
 from pipeline.detections.suppress import load_suppressions
 from pipeline.errors import RuleError, RuleErrors
 from pipeline.lake.tables import tables
@@ -151,7 +154,13 @@ def _run_round(
     lake: Lake, registry: Registry, tasks: Sequence[Task], now: datetime, *, again: bool
 ) -> tuple[list[_Outcome], pa.Table]:
     claims = claim(lake, tasks, again=again, started_at=datetime.now(UTC))
-    with lake.connect(comments=False) as con:
+    # The folder goes after the connection: a file of it may be a view.
+    with (
+        tempfile.TemporaryDirectory(prefix="delegraph-") as scratch,
+        lake.connect(comments=False, scratch=Path(scratch)) as con,
+    ):
+        halve_memory(con)
+        settle_calls(con, [one.rule for one in claims], Path(scratch))
         register_policy(con, registry)
         outcomes = [_run_claim(con, registry, one, now) for one in claims]
         changes = pa.concat_tables([_nothing("finding_history"), *_all(outcomes, "history")])

@@ -71,18 +71,22 @@ class Lake:
         """
         return self._appenders[table].append(rows, offsets)
 
-    def connect(self, *, comments: bool = True) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self, *, comments: bool = True, scratch: Path | None = None
+    ) -> duckdb.DuckDBPyConnection:
         """Return a connection with all views, over one consistent version of all tables.
 
-        It can read the lake and nothing else outside the process.  `comments`
-        False saves a quarter of a second where nobody reads them.
+        It can read the lake and nothing else outside the process, but may also use
+        the folder `scratch`.  `comments` False saves a quarter of a second where
+        nobody reads them.
         """
         folders = self.folders()
         snapshot = take_snapshot(folders)
         con = new_connection()
         define_views(con, snapshot, pending_marks(folders, snapshot), comments=comments)
         if self.is_local:
-            con.execute("SET allowed_directories = $1", [[self.uri]])
+            allowed = [self.uri, *([str(scratch)] if scratch else [])]
+            con.execute("SET allowed_directories = $1", [allowed])
             con.execute("SET enable_external_access = false")
         return con
 

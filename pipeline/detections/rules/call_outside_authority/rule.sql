@@ -3,7 +3,11 @@
 -- One row per call.  A denied call is the control working and is left out; where coverage is
 -- unknown nothing is said.
 WITH outside AS (
-    SELECT *
+    SELECT
+        tenant_id, call_key, event_uid, event_time, agent_id, tool_name, tool_server, operation, resource,
+        outcome, required_scopes, presented_scopes, action_class, resource_sensitivity, environment,
+        observer, credential_key, link_method, confidence, missing_scopes, effective_scopes,
+        root_principal, trust_domains
     FROM calls
     WHERE scope_coverage = 'not_covered'
         AND outcome <> 'denied'
