@@ -433,6 +433,35 @@ def test_21_a_token_made_from_a_revoked_one_knows_it(shown):
     )  # fmt: skip
 
 
+RENEWED = story(
+    "renewed in place",
+    login("refreshed", expires_at=at(60)),
+    token("refreshed", 50, op="refresh", expires_at=at(120)),
+    token("refreshed", 110, op="rotate", expires_at=at(180)),
+    login("asked for", expires_at=at(60)),
+    token("asked for", 50, op="introspect", expires_at=at(90)),
+    login("self-reported", expires_at=at(60)),
+    token("self-reported", 50, op="refresh", expires_at=at(999), observer="agent_runtime"),
+    login("disputed", expires_at=at(60)),
+    token("disputed", 50, op="introspect", expires_at=at(90), source="another log"),
+    login("told twice", expires_at=at(60)),
+    login("told twice", 5, expires_at=at(999)),
+    login("shortened", expires_at=at(60)),
+    token("shortened", 50, op="introspect", expires_at=at(55)),
+    login("refused", expires_at=at(60)),
+    token("refused", 50, op="refresh", expires_at=at(120), outcome="failure"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [("refreshed", 180), ("asked for", 90), ("self-reported", 60), ("disputed", 60),
+     ("told twice", 60), ("shortened", 60), ("refused", 60)],
+)  # fmt: skip
+def test_only_its_issuer_prolongs_a_token_in_place(shown, name, ends):
+    assert shown.facts(RENEWED, name, "expires_at", "issued_at") == (at(ends), at(0))
+
+
 F22 = story(
     "22 refresh reuse",
     login("r0", family_id="f"),

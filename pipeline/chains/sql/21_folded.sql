@@ -3,12 +3,17 @@
 -- weighed.
 CREATE OR REPLACE TEMP TABLE folded AS
 WITH ranked AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY credential_key
-        ORDER BY is_issue DESC, evidence_rank DESC, event_time, event_uid
-    ) AS preference
+    SELECT
+        *,
+        row_number() OVER best AS preference,
+        first_value(source) OVER best AS made_by,
+        first_value(event_time) OVER best AS first_made_at
     FROM own_events
     WHERE NOT is_only
+    WINDOW best AS (
+        PARTITION BY credential_key
+        ORDER BY is_issue DESC, evidence_rank DESC, event_time, event_uid
+    )
 )
 SELECT
     credential_key,
@@ -37,7 +42,15 @@ SELECT
         arg_min(event_time, preference) FILTER (is_issue)
     ) AS issued_at,
     arg_min(not_before, preference) FILTER (not_before IS NOT NULL) AS not_before,
-    arg_min(expires_at, preference) FILTER (expires_at IS NOT NULL) AS expires_at,
+    -- Renewed in place: whoever issued it says later that it lives on.  Nobody else can, least of
+    -- all who holds it.
+    greatest(
+        arg_min(expires_at, preference) FILTER (expires_at IS NOT NULL),
+        max(expires_at) FILTER (
+            op IN ('refresh', 'rotate', 'introspect') AND evidence_rank >= 3
+            AND source = made_by AND event_time > first_made_at
+        )
+    ) AS expires_at,
     bool_or(never_expires) AS never_expires,
     arg_min(auth_time, preference) FILTER (auth_time IS NOT NULL) AS auth_time,
     arg_min(cnf_thumbprint, preference) FILTER (cnf_thumbprint IS NOT NULL AND (is_issue OR op = 'introspect')) AS cnf_thumbprint,

@@ -13,7 +13,7 @@ assertions AS (
 typed AS (
     SELECT
         held.tenant_id, held.credential_key, held.issuer, held.kind, held.id, held.issued_at,
-        held.expires_at, held.event_uids, held.environment, held.observer, held.actor_issuer,
+        held.expires_at, held.event_uids, held.environment, held.observer, held.source, held.actor_issuer,
         held.token_type, held.grant_type,
         coalesce(held.actor_id, held.client_id, held.subject_id, 'unknown') AS holder,
         epoch(held.expires_at) - epoch(held.issued_at) AS lifetime_s,
@@ -69,6 +69,35 @@ limited AS (
     LEFT JOIN registered ON typed.credential_key = registered.credential_key
     LEFT JOIN reg_issuers AS issuer ON typed.issuer = issuer.issuer
 ),
+overlong AS (
+    -- JWT times are whole seconds.
+    SELECT * FROM limited WHERE lifetime_s > limit_s + $slack_s
+),
+-- What was renewed in place lives long by its renewals, which have a rule of their own: what
+-- counts is the life that it was made with.
+made AS (
+    SELECT
+        overlong.tenant_id, overlong.credential_key,
+        epoch(arg_min(event.expires_at, event.event_time)) - epoch(min(overlong.issued_at)) AS lifetime_s
+    FROM overlong
+    CROSS JOIN unnest(overlong.event_uids) AS mention(event_uid)
+    INNER JOIN token_events AS event
+        ON mention.event_uid = event.event_uid AND overlong.tenant_id = event.tenant_id
+        AND event.source = overlong.source
+    WHERE event.expires_at IS NOT NULL
+        AND event.op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate', 'rotate')
+    GROUP BY overlong.tenant_id, overlong.credential_key
+),
+judged AS (
+    SELECT
+        overlong.tenant_id, overlong.credential_key, overlong.issuer, overlong.holder,
+        overlong.token_class, overlong.identity_id, overlong.environment, overlong.observer,
+        overlong.token_type, overlong.grant_type, overlong.issued_at, overlong.event_uids,
+        overlong.limit_s, coalesce(made.lifetime_s, overlong.lifetime_s) AS lifetime_s
+    FROM overlong
+    LEFT JOIN made
+        ON overlong.tenant_id = made.tenant_id AND overlong.credential_key = made.credential_key
+),
 excessive AS (
     SELECT
         *,
@@ -81,8 +110,7 @@ excessive AS (
             PARTITION BY tenant_id, issuer, holder, token_class
             ORDER BY lifetime_s DESC, issued_at, credential_key
         ) AS place
-    FROM limited
-    -- JWT times are whole seconds.
+    FROM judged
     WHERE lifetime_s > limit_s + $slack_s
 )
 SELECT
