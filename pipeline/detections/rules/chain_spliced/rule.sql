@@ -204,6 +204,18 @@ tied AS (
         AND one.part = other.part
         -- Being meant for the same server ties nobody to anybody.
         AND NOT (one.is_audience AND other.is_audience)
+    UNION
+    -- Whoever exchanges brings an actor token of its own: that is the relation of the two.
+    SELECT DISTINCT two_tokens.tenant_id, two_tokens.child_key
+    FROM two_tokens
+    INNER JOIN credentials AS child
+        ON two_tokens.tenant_id = child.tenant_id AND two_tokens.child_key = child.credential_key
+    CROSS JOIN unnest([child.client_id, child.actor_id]) AS requester(name)
+    LEFT JOIN names ON requester.name = names.name
+    INNER JOIN parties AS own
+        ON two_tokens.tenant_id = own.tenant_id AND two_tokens.actor_key = own.credential_key
+        AND NOT own.is_audience AND own.party = coalesce(names.identity_id, lower(requester.name))
+    WHERE requester.name IS NOT NULL
 ),
 -- Both must say to what they belong: what is not logged cannot be missing.
 comparable AS (
