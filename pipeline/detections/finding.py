@@ -17,7 +17,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from pipeline.detections.rule import Rule
 
+ALWAYS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 _RETURNED = pa.schema([("finding_id", pa.string())])
 # Columns that `findings` has a place for; the others of a row become its summary.
 _STORED = {
@@ -61,6 +62,17 @@ class Look:
     end: datetime
     now: datetime
     policy_version: str
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """Return when the evidence lies of the findings that this look answers for.
+
+        A rule about a state judges as of now, whatever the window: an owner who left
+        today is news about an identity that last acted a month ago.
+        """
+        if self.rule.when_gone == "resolved":
+            return ALWAYS
+        return self.start, self.end
 
 
 @dataclass(frozen=True)
@@ -221,7 +233,7 @@ def _is_inside(rows: pa.Table, look: Look, review: pa.Array) -> pa.Array:
     """Return which rows have their last evidence in [start, end), or none, or must be reviewed."""
     last = pc.coalesce(rows["last_seen"], rows["first_seen"])
     kind = last.type
-    start, end = pa.scalar(look.start, kind), pa.scalar(look.end, kind)
+    start, end = (pa.scalar(edge, kind) for edge in look.span)
     inside = pc.and_(pc.greater_equal(last, start), pc.less(last, end))
     return pc.or_(pc.fill_null(inside, True), pc.is_in(rows["finding_id"], value_set=review))
 
@@ -244,8 +256,8 @@ def _stored(con: duckdb.DuckDBPyConnection, rule: Rule) -> pa.Table:
 
 def _gone_values(look: Look) -> dict[str, Any]:
     return {
-        "from": look.start,
-        "to": look.end,
+        "from": look.span[0],
+        "to": look.span[1],
         "when_gone": look.rule.when_gone,
         "is_absence": look.rule.is_absence,
     }

@@ -52,6 +52,7 @@ joins it and returns only what lies before the watermark:
 Bound: every declared parameter as `$name` (each must be used), and at will
 `$as_of`, `$from`, `$to` (TIMESTAMPTZ).  A rule sees everything; the engine keeps the
 rows whose `last_seen` lies in [from, to), so most rules need neither $from nor $to.
+Of a rule with when_gone "resolved" it keeps all rows: a state is judged as of now.
 Lists that a row carries are sorted in the SQL: shuffled events must give equal rows.
 
 Columns that a row must have: `tenant_id`, `entity`, `first_seen`, `last_seen`

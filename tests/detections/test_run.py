@@ -568,3 +568,13 @@ FROM secret_events WHERE op <> $op
     )
 
     assert [status for _, status, _ in states(lake)] == ["refuted"]
+
+
+@pytest.mark.parametrize(("when_gone", "found"), [('"refuted"', 0), ('"resolved"', 1)])
+def test_a_state_is_judged_as_of_now_whatever_the_window(lake, tmp_path, when_gone, found):
+    write_events(lake, [denied()])
+    rule = make_rule(tmp_path, when_gone=when_gone)
+
+    report = detect(lake, rule, window=Window(NOW + HOUR), now=NOW + 2 * HOUR)
+
+    assert report.findings.num_rows == found
