@@ -1,0 +1,105 @@
+# ruff: noqa: E501 - one event a line reads best
+"""Each way to find a credential, its parent or its end, alone (domain reference 4.3, 4.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chains.told import IDP, LATER, Event, at, aws_key, call, exchange, login, token
+from tests.chains.worlds import World
+
+TRACE, SPAN, NEXT_SPAN = "a" * 32, "b" * 16, "c" * 16
+OTHER = {"subject_id": "bob", "client_id": "app"}
+
+CALLS: dict[str, tuple[float, list[Event]]] = {
+    "T3": (0.95, [login("t", cnf_thumbprint="key", audience=["crm"]), call("c", None, 1, cnf_thumbprint="key", tool_server="crm")]),
+    "T4": (0.85, [login("t", txn_id="txn", audience=["crm"]), call("c", None, 1, txn_id="txn", tool_server="crm")]),
+    "T5": (0.80, [
+        login("t", trace_id=TRACE, span_id=SPAN, audience=["crm"]),
+        call("between", "elsewhere", 1, trace_id=TRACE, span_id=NEXT_SPAN, parent_span_id=SPAN),
+        call("c", None, 1, trace_id=TRACE, span_id="d" * 16, parent_span_id=NEXT_SPAN, tool_server="crm"),
+    ]),
+    "T6": (0.65, [login("t", audience=["crm"]), call("c", None, 1, agent_id="web", subject_id="alice", subject_issuer=IDP, tool_server="crm")]),
+    "T7": (0.45, [login("t", session_id="s"), login("later", 0.5), call("c", None, 1, agent_id="web", session_id="s")]),
+    "T8": (0.20, [login("earlier"), login("t", 0.5), call("c", None, 1, agent_id="web")]),
+}  # fmt: skip
+PARENTS: dict[str, tuple[float, list[Event]]] = {
+    "P7": (0.70, [login("p", txn_id="txn"), exchange("t", None, 1, "B", txn_id="txn")]),
+    "P8": (0.60, [login("earlier", audience=["sts"]), login("p", 0.5, audience=["sts"]), aws_key("ASIAT", None, 1, audience=["sts"])]),
+    "P9": (0.50, [login("earlier", trace_id=TRACE), login("p", 0.5, trace_id=TRACE), token("t", 1, op="exchange", client_id="web", trace_id=TRACE)]),
+    "P10": (0.35, [login("p", session_id="s"), token("t", 9.9, op="exchange", client_id="web", session_id="s")]),
+    "P10 too late": (0, [login("p", session_id="s"), token("t", 10.1, op="exchange", client_id="web", session_id="s")]),
+}  # fmt: skip
+# What names it, and the credential that it reaches; "other" has nothing of it.
+ENDS: dict[str, tuple[Event, Event]] = {
+    "family": ({"family_id": "f", "revoke_target": "family"}, login("t", family_id="f")),
+    "client": ({"client_id": "web", "revoke_target": "client"}, login("t")),
+    "subject": ({"subject_id": "alice", "revoke_target": "subject"}, login("t")),
+    "agent": ({"actor_id": "B", "revoke_target": "agent"}, exchange("t", None, 0, "B")),
+    "consent": ({"op": "consent_revoke", "consent_id": "yes"}, login("t", consent_id="yes")),
+}  # fmt: skip
+
+
+def _end(target: str) -> list[Event]:
+    named, reached = ENDS[target]
+    unnamed: Event = {
+        "credential_id": None,
+        "credential_kind": None,
+        "subject_id": None,
+        "subject_issuer": IDP,
+    }
+    revoke = token("none", 5, op="revoke") | unnamed | named
+    later = reached | {"event_id": "later", "credential_id": "later", "event_time": at(9)}
+    return [reached, later, login("other", **OTHER), revoke]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    stories = {name: events for told in (CALLS, PARENTS) for name, (_, events) in told.items()}
+    stories |= {f"by {target}": _end(target) for target in ENDS}
+    events = [e | {"tenant_id": name} for name, told in stories.items() for e in told]
+    made = World()
+    made.feed(events, now=LATER, full=True)
+    return made
+
+
+def of(world: World, table: str, story: str) -> list[dict[str, Any]]:
+    return [row for row in world.table(table) if row["tenant_id"] == story]
+
+
+def key(world: World, story: str, name: str) -> str:
+    (found,) = [c for c in of(world, "credentials", story) if c["id"] == name]
+    return str(found["credential_key"])
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_call_without_an_id_is_tied_by_what_it_has(world, method):
+    (link,) = [row for row in of(world, "call_links", method) if row["method"] != "T1"]
+    confidence = CALLS[method][0]
+    column = "credential_key" if confidence >= 0.60 else "candidate_key"
+    assert (link["method"], link["confidence"]) == (method, confidence)
+    assert link[column] == key(world, method, "t")
+
+
+@pytest.mark.parametrize("method", ["P7", "P8", "P9", "P10"])
+def test_a_credential_without_a_named_parent_finds_one(world, method):
+    confidence = PARENTS[method][0]
+    table = "hops" if confidence >= 0.60 else "hop_candidates"
+    (found,) = of(world, table, method)
+    assert (found["method"], found["confidence"]) == (method, confidence)
+    assert found["parent_key"] == key(world, method, "p")
+
+
+def test_a_session_ties_for_ten_minutes_only(world):
+    assert of(world, "hops", "P10 too late") == of(world, "hop_candidates", "P10 too late") == []
+
+
+@pytest.mark.parametrize("target", ENDS)
+def test_a_broad_revocation_ends_what_there_was_of_its_target(world, target):
+    ended = {
+        c["id"]: (c["revoked_at"], c["revoke_target"])
+        for c in of(world, "credentials", f"by {target}")
+    }
+    assert ended == {"t": (at(5), target), "later": (None, None), "other": (None, None)}
