@@ -20,6 +20,14 @@ short_ids AS (
         AND bool_or(observer = 'agent_runtime')
         AND epoch(max(event_time)) - epoch(min(event_time)) <= $short_id_within_s
 ),
+-- One log alone contradicts nothing.
+proofs AS (
+    SELECT tenant_id, single_use_id
+    FROM tool_calls
+    WHERE single_use_id IS NOT NULL
+    GROUP BY tenant_id, single_use_id
+    HAVING bool_or(observer = 'agent_runtime') AND bool_or(observer <> 'agent_runtime')
+),
 observed AS (
     SELECT
         matched.match_key, event.tenant_id, event.event_uid, event.event_time, event.source, event.observer,
@@ -39,7 +47,8 @@ observed AS (
         event.agent_instance, event.actor_id, event.actor_issuer, event.workload_id, event.subject_id,
         event.subject_issuer, event.act_chain
     FROM tool_calls AS event
-    WHERE event.single_use_id IS NOT NULL
+    INNER JOIN proofs
+        ON event.tenant_id = proofs.tenant_id AND event.single_use_id = proofs.single_use_id
     UNION ALL
     SELECT
         'id ' || event.call_id || ' ' || event.tool_name AS match_key, event.tenant_id, event.event_uid,
@@ -74,8 +83,7 @@ paired AS (
         enforced.agent_id AS enforced_agent, enforced.agent_issuer AS enforced_agent_issuer,
         told.agent_instance, told.workload_id, enforced.workload_id AS enforced_workload,
         told.resource AS told_resource, enforced.resource AS enforced_resource,
-        list_transform(told.act_chain, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', '')) AS told_chain,
-        list_transform(enforced.act_chain, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', '')) AS enforced_chain
+        told.act_chain AS told_hops, enforced.act_chain AS enforced_hops
     FROM told
     INNER JOIN enforced ON told.tenant_id = enforced.tenant_id AND told.match_key = enforced.match_key
 ),
@@ -114,38 +122,39 @@ compared AS (
     FROM paired
     WHERE told_resource IS NOT NULL AND enforced_resource IS NOT NULL
 ),
+-- Many calls show the same two names: each pair is judged once.
 shortened AS (
     SELECT
-        *,
+        field, said, seen,
         regexp_replace(rtrim(lower(said), '/'), '^.*[/:]', '') AS said_short,
         regexp_replace(rtrim(lower(seen), '/'), '^.*[/:]', '') AS seen_short,
         regexp_extract(lower(said), '^[a-z0-9_.-]+[:/]+[a-z0-9_.-]*') AS said_form,
         regexp_extract(lower(seen), '^[a-z0-9_.-]+[:/]+[a-z0-9_.-]*') AS seen_form
-    FROM compared
+    FROM (SELECT DISTINCT field, said, seen FROM compared) AS pair
 ),
 aliases AS (
     SELECT DISTINCT pair.said, pair.seen
-    FROM (SELECT DISTINCT said, seen FROM compared WHERE said <> seen) AS pair
+    FROM (SELECT DISTINCT said, seen FROM shortened WHERE said <> seen) AS pair
     INNER JOIN reg_names AS one ON pair.said = one.name
     INNER JOIN reg_names AS other ON pair.seen = other.name AND one.identity_id = other.identity_id
     UNION
-    SELECT DISTINCT compared.said, compared.seen
-    FROM compared
+    SELECT DISTINCT shortened.said, shortened.seen
+    FROM shortened
     INNER JOIN reg_identity_maps AS mapped
-        ON (compared.said = mapped.from_subject AND compared.seen = mapped.to_subject)
+        ON (shortened.said = mapped.from_subject AND shortened.seen = mapped.to_subject)
     UNION
-    SELECT DISTINCT compared.said, compared.seen
-    FROM compared
+    SELECT DISTINCT shortened.said, shortened.seen
+    FROM shortened
     INNER JOIN reg_identity_maps AS mapped
-        ON (compared.said = mapped.to_subject AND compared.seen = mapped.from_subject)
+        ON (shortened.said = mapped.to_subject AND shortened.seen = mapped.from_subject)
     UNION
-    SELECT DISTINCT compared.said, compared.seen
-    FROM compared
-    INNER JOIN reg_resource_aliases AS named ON compared.said = named.server AND compared.seen = named.alias
+    SELECT DISTINCT shortened.said, shortened.seen
+    FROM shortened
+    INNER JOIN reg_resource_aliases AS named ON shortened.said = named.server AND shortened.seen = named.alias
 ),
-answered AS (
+judged AS (
     SELECT
-        shortened.*,
+        shortened.field, shortened.said, shortened.seen, shortened.said_form, shortened.seen_form,
         lower(shortened.said) = lower(shortened.seen)
             OR CASE
                 WHEN shortened.field = 'resource'
@@ -159,6 +168,12 @@ answered AS (
             OR aliases.said IS NOT NULL AS agrees
     FROM shortened
     LEFT JOIN aliases ON shortened.said = aliases.said AND shortened.seen = aliases.seen
+),
+answered AS (
+    SELECT compared.*, judged.said_form, judged.seen_form, judged.agrees
+    FROM compared
+    INNER JOIN judged
+        ON compared.field = judged.field AND compared.said = judged.said AND compared.seen = judged.seen
 ),
 habits AS (
     SELECT
@@ -205,9 +220,16 @@ chains_differ AS (
     SELECT
         tenant_id, match_key, told_uid, enforced_uid, 'act_chain' AS field,
         array_to_string(told_chain, ' < ') AS said, array_to_string(enforced_chain, ' < ') AS seen
-    FROM paired
-    WHERE array_length(told_chain) > 0 AND array_length(enforced_chain) > 0
-        AND array_length(list_filter(told_chain, lambda name: NOT list_contains(enforced_chain, name))) > 0
+    FROM (
+        SELECT
+            tenant_id, match_key, told_uid, enforced_uid,
+            list_transform(told_hops, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', '')) AS told_chain,
+            list_transform(enforced_hops, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', ''))
+                AS enforced_chain
+        FROM paired
+        WHERE array_length(told_hops) > 0 AND array_length(enforced_hops) > 0 AND told_hops <> enforced_hops
+    ) AS paired
+    WHERE array_length(list_filter(told_chain, lambda name: NOT list_contains(enforced_chain, name))) > 0
         AND array_length(list_filter(enforced_chain, lambda name: NOT list_contains(told_chain, name))) > 0
 ),
 -- Outcomes of a call as a whole: what is still open, or failed later at the agent's side, is
