@@ -133,12 +133,17 @@ versions AS (
     WHERE used.agent_version IS NOT NULL
     GROUP BY used.tenant_id, named.identity_id, used.agent_version
 ),
--- A newer version of the agent for which its class has a sign-off explains what came with it.
+-- A newer version of the agent for which its class has a sign-off explains what came with it:
+-- one that names the version, or one given shortly before it appeared.
 releases AS (
     SELECT versions.tenant_id, versions.identity_id, versions.since, sign.signed_at, sign.expires_at
     FROM versions
     INNER JOIN reg_identities AS identity ON versions.identity_id = identity.identity_id
-    INNER JOIN reg_signoffs AS sign ON identity.class = sign.class AND versions.version = sign.version
+    INNER JOIN reg_signoffs AS sign
+        ON identity.class = sign.class
+        AND (versions.version = sign.version
+            OR (sign.signed_at > versions.known_since AND sign.signed_at <= versions.since
+                AND epoch(versions.since) - epoch(sign.signed_at) <= $release_d * 86400))
     WHERE versions.since > versions.known_since
 ),
 firsts AS (
