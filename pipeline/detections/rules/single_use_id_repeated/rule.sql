@@ -29,6 +29,13 @@ call_uses AS (
         call.event_uid, call.event_time, call.source, call.observer, call.agent_id, call.tool_name AS used_for,
         call.approval_id, call.action_class, call.environment, link.credential_key,
         CASE
+            WHEN call.call_id IS NULL AND call.trace_id IS NULL
+                AND epoch(call.event_time) - epoch(min(call.event_time) OVER same_id) <= $unnamed_within_s
+                -- Each vantage point's first request is the same one.
+                THEN concat('seen', chr(31), call.agent_id, chr(31), call.tool_name, chr(31), CAST(dense_rank() OVER (
+                    PARTITION BY call.tenant_id, call.single_use_id, call.call_id, call.observer
+                    ORDER BY call.source, link.call_key
+                ) AS VARCHAR))
             WHEN call.call_id IS NULL THEN link.call_key
             -- A JSON-RPC counter says something only inside its trace or session.
             WHEN length(call.call_id) <= 4 THEN call.call_id || chr(31)

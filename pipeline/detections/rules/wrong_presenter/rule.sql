@@ -8,21 +8,28 @@ WITH names AS (
     UNION
     SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
 ),
+-- Who presented which credential: a credential has many calls and few presenters.
+used AS (
+    SELECT
+        tenant_id, credential_key, source, observer, agent_id, agent_issuer, actor_id, workload_id,
+        parent_agent_id
+    FROM calls
+    WHERE link_method IN ('T1', 'T2', 'T3') AND link_confidence >= $link_confidence_min
+        AND outcome <> 'denied' AND credential_key IS NOT NULL
+        -- A cloud reads the principal off the key: it cannot see another one present it.
+        AND observer <> 'cloud_audit'
+    GROUP BY
+        tenant_id, credential_key, source, observer, agent_id, agent_issuer, actor_id, workload_id,
+        parent_agent_id
+),
 presented AS (
     SELECT
-        call.tenant_id, call.credential_key, call.event_uid, call.event_time, call.source, call.observer,
-        call.agent_id, call.agent_issuer, call.actor_id, call.workload_id, call.parent_agent_id,
-        call.tool_name, call.action_class, call.resource_sensitivity,
-        held.actor_id AS held_actor, held.client_id AS held_client, held.subject_id AS held_subject,
+        used.*, held.actor_id AS held_actor, held.client_id AS held_client, held.subject_id AS held_subject,
         held.issuer AS held_issuer
-    FROM calls AS call
+    FROM used
     INNER JOIN credentials AS held
-        ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
-    WHERE call.link_method IN ('T1', 'T2', 'T3') AND call.link_confidence >= $link_confidence_min
-        AND call.outcome <> 'denied'
-        -- A cloud reads the principal off the key: it cannot see another one present it.
-        AND call.observer <> 'cloud_audit'
-        AND held.seen_issued AND coalesce(held.actor_id, held.client_id) IS NOT NULL
+        ON used.tenant_id = held.tenant_id AND used.credential_key = held.credential_key
+    WHERE held.seen_issued AND coalesce(held.actor_id, held.client_id) IS NOT NULL
         -- A transaction token travels through every workload of its call by design.
         AND NOT (
             ends_with(lower(coalesce(held.token_type, '')), 'txn_token')
@@ -90,6 +97,14 @@ permitted AS (
     SELECT presenters.pair, presenters.named_as
     FROM presenters
     INNER JOIN holders ON presenters.pair = holders.pair AND presenters.name = holders.name
+    UNION
+    -- A runtime's bare name, and the holder's full one that ends with it.
+    SELECT presenters.pair, presenters.named_as
+    FROM presenters
+    INNER JOIN holders
+        ON presenters.pair = holders.pair
+        AND lower(presenters.name) = regexp_replace(lower(rtrim(holders.name, '/')), '^.*[/:]', '')
+    WHERE presenters.named_as = 'agent'
     UNION
     -- A sub-agent of the holder, in its process: sharing, and a rule of its own.
     SELECT pairs.pair, 'agent' AS named_as
@@ -181,13 +196,8 @@ recorded AS (
     INNER JOIN holder_ids
         ON presenter_ids.pair = holder_ids.pair AND record.principal = holder_ids.identity_id
 ),
-wrong_uses AS (
-    SELECT
-        presented.*,
-        row_number() OVER (
-            PARTITION BY presented.tenant_id, presented.credential_key, presented.agent_id
-            ORDER BY presented.event_time, presented.event_uid
-        ) AS place
+wrong_parties AS (
+    SELECT presented.*, strangers.pair
     FROM presented
     INNER JOIN strangers
         ON presented.tenant_id = strangers.tenant_id
@@ -202,11 +212,34 @@ wrong_uses AS (
         AND presented.held_client IS NOT DISTINCT FROM strangers.held_client
         AND presented.held_subject IS NOT DISTINCT FROM strangers.held_subject
         AND presented.held_issuer IS NOT DISTINCT FROM strangers.held_issuer
+),
+wrong_uses AS (
+    SELECT
+        wrong.tenant_id, wrong.credential_key, wrong.agent_id, wrong.workload_id, wrong.observer,
+        wrong.held_actor, wrong.held_client, call.event_uid, call.event_time, call.tool_name,
+        call.action_class, call.resource_sensitivity,
+        row_number() OVER (
+            PARTITION BY wrong.tenant_id, wrong.credential_key, wrong.agent_id
+            ORDER BY call.event_time, call.event_uid
+        ) AS place
+    FROM calls AS call
+    INNER JOIN wrong_parties AS wrong
+        ON call.tenant_id = wrong.tenant_id
+        AND call.credential_key = wrong.credential_key
+        AND call.source = wrong.source
+        AND call.observer = wrong.observer
+        AND call.agent_id = wrong.agent_id
+        AND call.agent_issuer IS NOT DISTINCT FROM wrong.agent_issuer
+        AND call.actor_id IS NOT DISTINCT FROM wrong.actor_id
+        AND call.workload_id IS NOT DISTINCT FROM wrong.workload_id
+        AND call.parent_agent_id IS NOT DISTINCT FROM wrong.parent_agent_id
     LEFT JOIN recorded
-        ON strangers.pair = recorded.pair
-        AND (recorded.not_before IS NULL OR presented.event_time >= recorded.not_before)
-        AND (recorded.not_after IS NULL OR presented.event_time <= recorded.not_after)
+        ON wrong.pair = recorded.pair
+        AND (recorded.not_before IS NULL OR call.event_time >= recorded.not_before)
+        AND (recorded.not_after IS NULL OR call.event_time <= recorded.not_after)
     WHERE recorded.pair IS NULL
+        AND call.link_method IN ('T1', 'T2', 'T3') AND call.link_confidence >= $link_confidence_min
+        AND call.outcome <> 'denied'
 ),
 use_found AS (
     SELECT
