@@ -1,15 +1,16 @@
 -- When each source spoke, by the minute: the one pass over all events from which watermarks,
--- volumes and silences follow.  A call that left its process is counted once, however many
--- phases report it: it is what the other end of a paired route can have seen.
+-- volumes and silences follow.  Calls that left their process are what the other end of a
+-- paired route can have seen; they are counted by phase, as some sources report both sides of
+-- a call, and some only what came of it.
 CREATE OR REPLACE TEMP TABLE heartbeats AS
 WITH envelopes AS (
     SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 1 AS family,
-        phase <> 'post' AND outcome <> 'denied' AND coalesce(tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function') AS is_routed
+        CASE WHEN outcome <> 'denied' AND coalesce(tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function') THEN phase END AS routed
     FROM tool_calls
     UNION ALL
-    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 2, false FROM token_events
+    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 2, NULL FROM token_events
     UNION ALL
-    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 3, false FROM secret_events
+    SELECT tenant_id, source, observer, event_time, ingest_time, kafka_topic, kafka_partition, 3, NULL FROM secret_events
 )
 SELECT
     -- Whole numbers: date_trunc asks the calendar for each row, fifty times slower.
@@ -17,7 +18,9 @@ SELECT
     min(observer) AS observer, max(lateness_of(observer)) AS lateness_s,
     bool_or(family = 1) AS has_tool_calls, bool_or(family = 2) AS has_token_events,
     bool_or(family = 3) AS has_secret_events,
-    count(*) AS events, count(*) FILTER (family = 1) AS calls, count(*) FILTER (is_routed) AS routed_calls,
+    count(*) AS events, count(*) FILTER (family = 1) AS calls,
+    count(*) FILTER (routed = 'single') AS routed_single, count(*) FILTER (routed = 'pre') AS routed_pre,
+    count(*) FILTER (routed = 'post') AS routed_post,
     min(event_time) AS first_event_time, max(event_time) AS last_event_time,
     max(ingest_time) AS last_ingest_time
 FROM envelopes

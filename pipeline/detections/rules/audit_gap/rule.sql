@@ -140,8 +140,16 @@ pairs AS (
 sides AS (
     SELECT
         pairs.tenant_id, pairs.near_source, pairs.far_source, CAST(told.hour AS DATE) AS day,
-        sum(told.routed_calls) FILTER (WHERE told.source = pairs.near_source) AS near_calls,
-        sum(told.routed_calls) FILTER (WHERE told.source = pairs.far_source) AS far_calls,
+        -- Both sides of a call are one call; so is the one side that a source reports.
+        sum(told.routed_single) FILTER (WHERE told.source = pairs.near_source) + greatest(
+            sum(told.routed_pre) FILTER (WHERE told.source = pairs.near_source),
+            sum(told.routed_post) FILTER (WHERE told.source = pairs.near_source)
+        ) AS near_calls,
+        -- Both sides of a call are one call; so is the one side that a source reports.
+        sum(told.routed_single) FILTER (WHERE told.source = pairs.far_source) + greatest(
+            sum(told.routed_pre) FILTER (WHERE told.source = pairs.far_source),
+            sum(told.routed_post) FILTER (WHERE told.source = pairs.far_source)
+        ) AS far_calls,
         min(told.first_event_time) AS first_seen, max(told.last_event_time) AS last_seen,
         list_sort(list({'source': told.source, 'at': told.first_event_time})) AS edges
     FROM pairs
