@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # A statement whose CTEs, each written out wherever it is used, read more tables than this
 # keeps Spark's analyser busy for minutes.
-_MOST_READS = 40
+_MOST_READS = 12
 # To the parser, `len` of a list and `length` of a text are one.
 _LEN = re.compile(r"\blen\s*\(", re.IGNORECASE)
 

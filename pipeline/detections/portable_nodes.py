@@ -328,6 +328,12 @@ def _zip(node: Any) -> None:
         one.pop()
 
 
+def _bracketed(node: Any) -> None:
+    """`x IN (...) IS NOT FALSE`: Spark takes one test after a value unless there are brackets."""
+    if isinstance(node.parent, exp.Predicate):
+        node.replace(exp.paren(node.copy()))
+
+
 def _plain_cte(node: Any) -> None:
     node.set("materialized", None)
 
@@ -342,12 +348,16 @@ HANDLERS: dict[str, Callable[[Any], None]] = {
     "ArrayDistinct": _distinct_members,
     "ArraySize": _size,
     "ArraySort": _sort,
+    "Between": _bracketed,
     "Bracket": _bracket,
     "CTE": _plain_cte,
     "Cast": _round,
     "Flatten": _flatten,
     "GenerateSeries": _series,
+    "In": _bracketed,
     "Join": _lateral,
+    "Like": _bracketed,
+    "RegexpLike": _bracketed,
     "RegexpReplace": _replace_text,
     "Select": _zip,
     "TimeToUnix": _epoch,

@@ -81,7 +81,7 @@ def difference(on_spark: OnSpark, stories: Stories, rule: Rule, file: str) -> st
     try:
         found = on_spark.rows(rule.file(file), rule.sql[file], stories.values(rule))
     except (RuleError, on_spark.error) as error:
-        return f"{file}: {str(error).splitlines()[0]}"
+        return f"{file}: {str(error).strip().splitlines()[0]}"
     if file == "count.sql":  # its one column needs no name
         expected, found = (
             [dict(enumerate(row.values())) for row in rows] for rows in (expected, found)
@@ -99,7 +99,8 @@ IDIOMS = """
     SELECT
         n,
         l[1] AS one, l[7] AS outside, l[-1] AS last, list_extract(l, n) AS at, l[1:2] AS head,
-        list_slice(l, 2, n) AS part, list_contains(l, 'z') AS has, list_distinct(l) AS different,
+        list_slice(l, 2, n) AS part, list_contains(l, 'z') AS has,
+        list_sort(list_distinct(l)) AS different,
         list_concat(l, nothing) AS more, list_append(nothing, 'x') AS appended,
         list_sort(l) AS sorted, list_has_all(l, ['a']) AS all_in, array_length(nothing) AS size,
         flatten([l, nothing]) AS flat, list_filter(l, lambda x: x > 'a') AS some,
