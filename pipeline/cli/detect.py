@@ -25,7 +25,7 @@ from pipeline.detections.ledger import Window
 from pipeline.detections.parameters import override
 from pipeline.detections.rule import RULES, find_rules, read_rules
 from pipeline.detections.run import catch_up, run_detections
-from pipeline.errors import RuleErrors
+from pipeline.errors import ConfigError, RuleErrors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,9 +114,11 @@ def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]
     rule that cannot run is a failed run.
 
     Raises:
+        ConfigError: an unknown rule was named.
         RuleErrors: every rule folder that cannot be read.
     """
     rules, faults = read_rules(map(Path, folders), only=only or None)
+    _refuse_unknown(faults)
     if faults:
         raise RuleErrors(faults)
     return rules
@@ -130,12 +132,25 @@ def _runnable(
     One folder that cannot be read must not silence all rules; the run fails in the end.
 
     Raises:
-        RuleErrors: an unknown rule was named, or two have one id.
+        ConfigError: an unknown rule was named.
+        RuleErrors: two rules have one id, or none can be read.
     """
     rules, faults = read_rules(map(Path, folders), only=only or None)
+    _refuse_unknown(faults)
     if faults and (only or not rules or len({rule.id for rule in rules}) < len(rules)):
         raise RuleErrors(faults)
     return overridden(config, rules, folders), faults
+
+
+def _refuse_unknown(faults: Sequence[RuleError]) -> None:
+    """Tell a name that no rule bears from a rule that failed: it is a slip of who typed it.
+
+    Raises:
+        ConfigError: it names each, with the nearest right one.
+    """
+    unknown = [fault.message for fault in faults if fault.file == "rules"]
+    if unknown:
+        raise ConfigError("\n".join(unknown))
 
 
 def overridden(config: Config, rules: Sequence[Rule], folders: Sequence[str]) -> list[Rule]:

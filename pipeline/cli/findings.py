@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 UNOWNED = "unowned"
+STATUSES = ("open", "suppressed", "accepted", "resolved", "refuted", "all")
 SHOWN = (
     "severity",
     "status",
@@ -58,7 +59,9 @@ def command() -> None:
 
 @command.command(cls=ManyValues)
 @click.option("--severity", multiple=True, type=click.IntRange(1, 5), help="These severities.")
-@click.option("--status", multiple=True, help="These; open unless given, `all` for all.")
+@click.option(
+    "--status", multiple=True, type=click.Choice(STATUSES), help="These; open unless given."
+)
 @click.option("--rule", multiple=True, help="Of these rule ids or codes.")
 @click.option("--tenant", multiple=True, help="Of these tenants.")
 @click.option("--owner", multiple=True, help="To be told to these owners.")

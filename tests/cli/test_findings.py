@@ -157,3 +157,12 @@ def test_rules_are_listed_with_their_mappings_and_cases(cli):
     assert widened["cases"]["quiet"] > 0
     assert all(one["title"] for one in widened["mappings"]["owasp_asi"])
     assert "scope_widened_on_exchange" in table.out
+
+
+def test_a_slip_in_a_name_is_a_usage_error_that_tells_the_right_one(cli, found):
+    slipped = cli("detect", "--only", "unregistered_agnt")
+    assert slipped.code == 2
+    assert 'did you mean "unregistered_agent"' in slipped.err
+    closed = cli("findings", "ls", "--status", "closed")
+    assert closed.code == 2
+    assert "resolved" in closed.err
