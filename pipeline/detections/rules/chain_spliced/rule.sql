@@ -113,49 +113,49 @@ two_tokens AS (
         AND one.parent_key IS NOT NULL AND other.parent_key IS NOT NULL
         AND one.parent_key <> other.parent_key
 ),
+-- Both tokens of each exchange, one row each: what they share is found by grouping, as
+-- joining token with token by words that all of them know would be quadratic.
+sides AS (
+    SELECT tenant_id, child_key, event_uid, true AS is_subject, subject_key AS credential_key FROM two_tokens
+    UNION ALL
+    SELECT tenant_id, child_key, event_uid, false AS is_subject, actor_key AS credential_key FROM two_tokens
+),
 both_tokens AS (
-    SELECT tenant_id, subject_key AS credential_key FROM two_tokens
-    UNION
-    SELECT tenant_id, actor_key AS credential_key FROM two_tokens
+    SELECT DISTINCT tenant_id, credential_key FROM sides
 ),
 -- All by which two tokens could be found to belong together: what was going on, and for whom.
 described AS (
     SELECT
-        held.tenant_id, held.credential_key, held.issuer, held.event_uids, held.client_id, held.actor_id,
-        held.subject_id, held.audience, held.may_act,
-        list(event.session_id) FILTER (WHERE event.session_id IS NOT NULL) AS sessions,
-        list(event.txn_id) FILTER (WHERE event.txn_id IS NOT NULL) AS txns,
-        list(event.task_id) FILTER (WHERE event.task_id IS NOT NULL) AS tasks,
-        list(event.consent_id) FILTER (WHERE event.consent_id IS NOT NULL) AS consents,
-        list(event.trace_id) FILTER (WHERE event.trace_id IS NOT NULL) AS traces,
-        list(event.family_id) FILTER (WHERE event.family_id IS NOT NULL) AS families
+        held.tenant_id, held.credential_key, held.event_uids, held.client_id, held.actor_id,
+        held.subject_id, held.audience, held.may_act
     FROM both_tokens
     INNER JOIN credentials AS held
         ON both_tokens.tenant_id = held.tenant_id AND both_tokens.credential_key = held.credential_key
-    CROSS JOIN unnest(held.event_uids) AS made(event_uid)
-    INNER JOIN token_events AS event ON held.tenant_id = event.tenant_id AND made.event_uid = event.event_uid
-    GROUP BY
-        held.tenant_id, held.credential_key, held.issuer, held.event_uids, held.client_id, held.actor_id,
-        held.subject_id, held.audience, held.may_act
+),
+made AS (
+    SELECT described.tenant_id, described.credential_key, item.event_uid
+    FROM described
+    CROSS JOIN unnest(described.event_uids) AS item(event_uid)
+),
+circumstances AS (
+    SELECT
+        made.tenant_id, made.credential_key, event.session_id, event.txn_id, event.task_id,
+        event.consent_id, event.trace_id, event.family_id
+    FROM made
+    INNER JOIN token_events AS event ON made.tenant_id = event.tenant_id AND made.event_uid = event.event_uid
 ),
 contexts AS (
-    SELECT tenant_id, credential_key, 'session ' || item.value AS context
-    FROM described CROSS JOIN unnest(sessions) AS item(value)
+    SELECT tenant_id, credential_key, 'session' AS kind, session_id AS context FROM circumstances WHERE session_id IS NOT NULL
     UNION
-    SELECT tenant_id, credential_key, 'transaction ' || item.value AS context
-    FROM described CROSS JOIN unnest(txns) AS item(value)
+    SELECT tenant_id, credential_key, 'transaction' AS kind, txn_id AS context FROM circumstances WHERE txn_id IS NOT NULL
     UNION
-    SELECT tenant_id, credential_key, 'task ' || item.value AS context
-    FROM described CROSS JOIN unnest(tasks) AS item(value)
+    SELECT tenant_id, credential_key, 'task' AS kind, task_id AS context FROM circumstances WHERE task_id IS NOT NULL
     UNION
-    SELECT tenant_id, credential_key, 'consent ' || item.value AS context
-    FROM described CROSS JOIN unnest(consents) AS item(value)
+    SELECT tenant_id, credential_key, 'consent' AS kind, consent_id AS context FROM circumstances WHERE consent_id IS NOT NULL
     UNION
-    SELECT tenant_id, credential_key, 'trace ' || item.value AS context
-    FROM described CROSS JOIN unnest(traces) AS item(value)
+    SELECT tenant_id, credential_key, 'trace' AS kind, trace_id AS context FROM circumstances WHERE trace_id IS NOT NULL
     UNION
-    SELECT tenant_id, credential_key, 'family ' || item.value AS context
-    FROM described CROSS JOIN unnest(families) AS item(value)
+    SELECT tenant_id, credential_key, 'family' AS kind, family_id AS context FROM circumstances WHERE family_id IS NOT NULL
 ),
 party_names AS (
     SELECT tenant_id, credential_key, client_id AS name, false AS is_audience FROM described
@@ -177,56 +177,71 @@ parties AS (
     LEFT JOIN names ON party_names.name = names.name
     WHERE party_names.name IS NOT NULL
 ),
-party_words AS (
-    SELECT DISTINCT parties.tenant_id, parties.credential_key, parties.is_audience, word.part
-    FROM parties
+-- Names are few, tokens many: each name is taken apart once.
+words AS (
+    SELECT DISTINCT whole.party, word.part
+    FROM (SELECT DISTINCT party FROM parties) AS whole
     CROSS JOIN unnest([
-        parties.party, regexp_replace(rtrim(parties.party, '/'), '^.*[/:]', ''),
-        split_part(regexp_replace(parties.party, '^[a-z][a-z0-9+.-]*://', ''), '.', 1)
+        whole.party, regexp_replace(rtrim(whole.party, '/'), '^.*[/:]', ''),
+        split_part(regexp_replace(whole.party, '^[a-z][a-z0-9+.-]*://', ''), '.', 1)
     ]) AS word(part)
     WHERE word.part <> ''
 ),
-tied AS (
-    SELECT DISTINCT two_tokens.tenant_id, two_tokens.child_key
-    FROM two_tokens
-    INNER JOIN contexts AS one
-        ON two_tokens.tenant_id = one.tenant_id AND two_tokens.subject_key = one.credential_key
-    INNER JOIN contexts AS other
-        ON two_tokens.tenant_id = other.tenant_id AND two_tokens.actor_key = other.credential_key
-        AND one.context = other.context
-    UNION
-    SELECT DISTINCT two_tokens.tenant_id, two_tokens.child_key
-    FROM two_tokens
-    INNER JOIN party_words AS one
-        ON two_tokens.tenant_id = one.tenant_id AND two_tokens.subject_key = one.credential_key
-    INNER JOIN party_words AS other
-        ON two_tokens.tenant_id = other.tenant_id AND two_tokens.actor_key = other.credential_key
-        AND one.part = other.part
+shared_contexts AS (
+    SELECT sides.tenant_id, sides.child_key, sides.event_uid, contexts.kind, contexts.context
+    FROM sides
+    INNER JOIN contexts
+        ON sides.tenant_id = contexts.tenant_id AND sides.credential_key = contexts.credential_key
+    GROUP BY sides.tenant_id, sides.child_key, sides.event_uid, contexts.kind, contexts.context
+    HAVING bool_or(sides.is_subject) AND bool_or(NOT sides.is_subject)
+),
+shared_words AS (
+    SELECT sides.tenant_id, sides.child_key, sides.event_uid, words.part
+    FROM sides
+    INNER JOIN parties
+        ON sides.tenant_id = parties.tenant_id AND sides.credential_key = parties.credential_key
+    INNER JOIN words ON parties.party = words.party
+    GROUP BY sides.tenant_id, sides.child_key, sides.event_uid, words.part
+    HAVING bool_or(sides.is_subject) AND bool_or(NOT sides.is_subject)
         -- Being meant for the same server ties nobody to anybody.
-        AND NOT (one.is_audience AND other.is_audience)
-    UNION
-    -- Whoever exchanges brings an actor token of its own: that is the relation of the two.
-    SELECT DISTINCT two_tokens.tenant_id, two_tokens.child_key
+        AND bool_or(NOT parties.is_audience)
+),
+requesters AS (
+    SELECT
+        two_tokens.tenant_id, two_tokens.child_key, two_tokens.actor_key,
+        coalesce(names.identity_id, lower(requester.name)) AS party
     FROM two_tokens
     INNER JOIN credentials AS child
         ON two_tokens.tenant_id = child.tenant_id AND two_tokens.child_key = child.credential_key
     CROSS JOIN unnest([child.client_id, child.actor_id]) AS requester(name)
     LEFT JOIN names ON requester.name = names.name
-    INNER JOIN parties AS own
-        ON two_tokens.tenant_id = own.tenant_id AND two_tokens.actor_key = own.credential_key
-        AND NOT own.is_audience AND own.party = coalesce(names.identity_id, lower(requester.name))
     WHERE requester.name IS NOT NULL
 ),
+tied AS (
+    SELECT tenant_id, child_key FROM shared_contexts
+    UNION
+    SELECT tenant_id, child_key FROM shared_words
+    UNION
+    -- Whoever exchanges brings an actor token of its own: that is the relation of the two.
+    SELECT requesters.tenant_id, requesters.child_key
+    FROM requesters
+    INNER JOIN parties AS own
+        ON requesters.tenant_id = own.tenant_id AND requesters.actor_key = own.credential_key
+        AND requesters.party = own.party
+    WHERE NOT own.is_audience
+),
 -- Both must say to what they belong: what is not logged cannot be missing.
+comparable_exchanges AS (
+    SELECT sides.tenant_id, sides.child_key, sides.event_uid, contexts.kind
+    FROM sides
+    INNER JOIN contexts
+        ON sides.tenant_id = contexts.tenant_id AND sides.credential_key = contexts.credential_key
+    WHERE contexts.kind <> 'trace'
+    GROUP BY sides.tenant_id, sides.child_key, sides.event_uid, contexts.kind
+    HAVING bool_or(sides.is_subject) AND bool_or(NOT sides.is_subject)
+),
 comparable AS (
-    SELECT DISTINCT two_tokens.tenant_id, two_tokens.child_key
-    FROM two_tokens
-    INNER JOIN contexts AS one
-        ON two_tokens.tenant_id = one.tenant_id AND two_tokens.subject_key = one.credential_key
-    INNER JOIN contexts AS other
-        ON two_tokens.tenant_id = other.tenant_id AND two_tokens.actor_key = other.credential_key
-        AND split_part(one.context, ' ', 1) = split_part(other.context, ' ', 1)
-    WHERE NOT starts_with(one.context, 'trace ')
+    SELECT DISTINCT tenant_id, child_key FROM comparable_exchanges
 ),
 untied AS (
     SELECT two_tokens.*, held.issuer
