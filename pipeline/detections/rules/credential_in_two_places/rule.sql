@@ -4,12 +4,22 @@
 -- only where points of one kind saw both: each observer sees the last hop before it.  Replicas
 -- of a workload, workloads of one registered identity, private addresses, neighbouring addresses
 -- and the registered egress of the agent are one place.
-WITH uses AS (
+-- Most credentials are used from one place only: three columns tell, before anything is carried.
+WITH moving AS (
+    SELECT tenant_id, credential_key
+    FROM calls
+    WHERE outcome = 'success' AND (workload_id IS NOT NULL OR src_ip IS NOT NULL)
+        AND link_method IN ('T1', 'T2') AND link_confidence >= $link_confidence_min
+    GROUP BY tenant_id, credential_key
+    HAVING min(workload_id) <> max(workload_id) OR min(lower(trim(src_ip))) <> max(lower(trim(src_ip)))
+),
+uses AS (
     SELECT
         call.tenant_id, call.credential_key, call.event_uid, call.event_time, call.source, call.observer,
         call.agent_id, call.agent_issuer, call.workload_id, lower(trim(call.src_ip)) AS src_ip, call.tool_name,
         call.action_class, call.resource_sensitivity, call.environment, call.required_scopes
     FROM calls AS call
+    INNER JOIN moving ON call.tenant_id = moving.tenant_id AND call.credential_key = moving.credential_key
     WHERE call.outcome = 'success' AND (call.workload_id IS NOT NULL OR call.src_ip IS NOT NULL)
         AND call.link_method IN ('T1', 'T2') AND call.link_confidence >= $link_confidence_min
 ),
@@ -19,19 +29,11 @@ gateways AS (
     INNER JOIN reg_names AS names ON period.identity_id = names.identity_id
     WHERE period.pass_through
 ),
--- Most credentials are used from one place only.
-moving AS (
-    SELECT tenant_id, credential_key
-    FROM uses
-    GROUP BY tenant_id, credential_key
-    HAVING count(DISTINCT workload_id) > 1 OR count(DISTINCT src_ip) > 1
-),
 moved AS (
     SELECT
         uses.*, held.cnf_thumbprint IS NULL AS is_bearer, held.actor_id AS held_actor, held.client_id AS held_client,
         held.scopes AS held_scopes, held.issuer, held.kind, held.id, held.event_uids AS held_events
     FROM uses
-    INNER JOIN moving ON uses.tenant_id = moving.tenant_id AND uses.credential_key = moving.credential_key
     INNER JOIN credentials AS held
         ON uses.tenant_id = held.tenant_id AND uses.credential_key = held.credential_key
     LEFT JOIN gateways AS by_workload
