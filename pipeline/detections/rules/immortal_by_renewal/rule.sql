@@ -26,7 +26,9 @@ granted AS (
         ON event.tenant_id = alias.tenant_id AND event.credential_id = alias.id
         AND event.credential_kind = alias.kind
         AND event.credential_issuer IS NOT DISTINCT FROM alias.issuer
-    INNER JOIN chains AS chain
+    -- Every credential has its chain.  An inner join would let DuckDB pair events with chains by
+    -- their tenant first, which is all with all.
+    LEFT JOIN chains AS chain
         ON alias.tenant_id = chain.tenant_id AND alias.credential_key = chain.credential_key
     WHERE event.outcome = 'success'
         AND (event.op = 'refresh' OR (event.op = 'issue' AND event.family_id IS NOT NULL))
