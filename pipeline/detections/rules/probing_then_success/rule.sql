@@ -115,15 +115,20 @@ same_credential AS (
 ),
 -- The same grant without one scope more: another reason than authority.
 same_authority AS (
-    SELECT DISTINCT entries.tenant_id, entries.event_uid
-    FROM entries
+    SELECT DISTINCT pairs.tenant_id, pairs.event_uid
+    FROM (
+        -- Distinct also keeps DuckDB from pairing credentials and refusals by their tenant first.
+        SELECT DISTINCT entries.tenant_id, entries.event_uid, entries.credential_key, tried.scopes
+        FROM entries
+        INNER JOIN tried_with AS tried
+            ON entries.tenant_id = tried.tenant_id AND entries.agent_id = tried.agent_id
+            AND entries.root_key = tried.root_key
+        WHERE tried.scope_known
+    ) AS pairs
     INNER JOIN credentials AS used
-        ON entries.tenant_id = used.tenant_id AND entries.credential_key = used.credential_key
-    INNER JOIN tried_with AS tried
-        ON entries.tenant_id = tried.tenant_id AND entries.agent_id = tried.agent_id
-        AND entries.root_key = tried.root_key
-    WHERE used.scope_known AND tried.scope_known
-        AND array_length(list_filter(used.scopes, lambda scope: NOT list_contains(tried.scopes, scope))) = 0
+        ON pairs.tenant_id = used.tenant_id AND pairs.credential_key = used.credential_key
+    WHERE used.scope_known
+        AND array_length(list_filter(used.scopes, lambda scope: NOT list_contains(pairs.scopes, scope))) = 0
 ),
 judged AS (
     SELECT
