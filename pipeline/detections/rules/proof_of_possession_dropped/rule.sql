@@ -119,24 +119,31 @@ use_found AS (
     INNER JOIN tokens ON placed.tenant_id = tokens.tenant_id AND placed.credential_key = tokens.credential_key
     GROUP BY placed.tenant_id, placed.variant, placed.credential_key
 ),
+-- DISTINCT changes no row: without it the planner pairs parents and children by their tenant.
+bound_hops AS (
+    SELECT DISTINCT
+        hop.tenant_id, hop.child_key, hop.hop_time, parent.thumbprint AS issued_thumbprint,
+        parent.event_uids
+    FROM hops AS hop
+    INNER JOIN tokens AS parent ON hop.tenant_id = parent.tenant_id AND hop.parent_key = parent.credential_key
+    WHERE hop.hop_kind IN ('exchange', 'refresh') AND parent.thumbprint IS NOT NULL
+),
 dropped AS (
     SELECT
-        hop.tenant_id, hop.child_key, hop.parent_key, hop.hop_time, hop.confidence, child.holder, child.issuer,
-        child.environment, child.observer, parent.thumbprint AS issued_thumbprint,
-        list_concat(child.event_uids, parent.event_uids) AS event_uids,
+        hop.tenant_id, hop.child_key, hop.hop_time, child.holder, child.issuer,
+        child.environment, child.observer, hop.issued_thumbprint,
+        list_concat(child.event_uids, hop.event_uids) AS event_uids,
         row_number() OVER (
             PARTITION BY hop.tenant_id, child.holder, child.issuer ORDER BY hop.hop_time, hop.child_key
         ) AS place
-    FROM hops AS hop
+    FROM bound_hops AS hop
     INNER JOIN tokens AS child ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
-    INNER JOIN tokens AS parent ON hop.tenant_id = parent.tenant_id AND hop.parent_key = parent.credential_key
     LEFT JOIN binding_issuers AS binding
         ON child.tenant_id = binding.tenant_id AND coalesce(child.issuer, '') = coalesce(binding.issuer, '')
     LEFT JOIN gateways AS gateway
         ON (child.actor_id = gateway.name OR child.client_id = gateway.name)
         AND hop.hop_time >= gateway.valid_from AND hop.hop_time < gateway.valid_to
-    WHERE hop.hop_kind IN ('exchange', 'refresh')
-        AND parent.thumbprint IS NOT NULL AND child.thumbprint IS NULL
+    WHERE child.thumbprint IS NULL
         AND child.seen_issued AND NOT child.is_unbound_by_design AND NOT child.is_bound_by_type
         AND (binding.tenant_id IS NOT NULL OR ends_with(lower(coalesce(child.token_type, '')), 'bearer'))
         AND gateway.name IS NULL
