@@ -248,18 +248,28 @@ callers AS (
     INNER JOIN reg_names AS own ON stops.agent_id = own.name
     INNER JOIN reg_names AS names ON own.identity_id = names.identity_id
 ),
-passed_on AS (
-    SELECT DISTINCT caller.tenant_id, caller.credential_key, caller.agent_id, caller.server
+-- DISTINCT changes no row: without it the planner pairs all servers before it looks at keys.
+inbound_stops AS (
+    SELECT DISTINCT stops.tenant_id, stops.credential_key, stops.agent_id, form.canon, form.plain
+    FROM stops
+    INNER JOIN forms AS form ON stops.server = form.name
+),
+onward_stops AS (
+    SELECT DISTINCT
+        caller.tenant_id, caller.credential_key, caller.agent_id, caller.server, form.canon,
+        regexp_replace(regexp_replace(regexp_replace(rtrim(lower(caller.name), '/'), '^.*[/:]', ''),
+            '^(mcp|api)[-_]', ''), '[-_](mcp|server|api|svc|service)$', '') AS plain_name
     FROM callers AS caller
-    INNER JOIN stops AS inbound
-        ON caller.tenant_id = inbound.tenant_id AND caller.credential_key = inbound.credential_key
-    INNER JOIN forms AS onward_form ON caller.server = onward_form.name
-    INNER JOIN forms AS inbound_form ON inbound.server = inbound_form.name
-    WHERE inbound.agent_id <> caller.agent_id AND inbound_form.canon <> onward_form.canon
+    INNER JOIN forms AS form ON caller.server = form.name
+),
+passed_on AS (
+    SELECT DISTINCT onward.tenant_id, onward.credential_key, onward.agent_id, onward.server
+    FROM onward_stops AS onward
+    INNER JOIN inbound_stops AS inbound
+        ON onward.tenant_id = inbound.tenant_id AND onward.credential_key = inbound.credential_key
+    WHERE inbound.agent_id <> onward.agent_id AND inbound.canon <> onward.canon
         AND list_contains(
-            list_append(string_split_regex(inbound_form.canon, '[./:]+'), inbound_form.plain),
-            regexp_replace(regexp_replace(regexp_replace(rtrim(lower(caller.name), '/'), '^.*[/:]', ''),
-                '^(mcp|api)[-_]', ''), '[-_](mcp|server|api|svc|service)$', '')
+            list_append(string_split_regex(inbound.canon, '[./:]+'), inbound.plain), onward.plain_name
         )
 ),
 wrong AS (

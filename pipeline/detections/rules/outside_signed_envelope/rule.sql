@@ -111,9 +111,15 @@ acts AS (
     FROM credentials
     WHERE seen_issued AND coalesce(actor_id, client_id) IS NOT NULL AND array_length(audience) > 0
 ),
+-- DISTINCT changes no row: without it the planner pairs acts and names by their tenant.
+signed AS (
+    SELECT DISTINCT names.tenant_id, names.name, coalesce(names.issuer, '') AS issuer, envelopes.*
+    FROM names
+    INNER JOIN envelopes ON names.identity_id = envelopes.identity_id
+),
 outside AS (
     SELECT
-        acts.tenant_id, names.identity_id, acts.event_uid, acts.event_time, acts.observer, acts.environment,
+        acts.tenant_id, envelope.identity_id, acts.event_uid, acts.event_time, acts.observer, acts.environment,
         acts.action_class, acts.resource_sensitivity, envelope.class, envelope.vendor_hosted,
         CASE WHEN envelope.tools IS NOT NULL AND acts.tool_name IS NOT NULL AND array_length(list_filter(
             envelope.tools,
@@ -143,11 +149,9 @@ outside AS (
         CASE WHEN envelope.environments IS NOT NULL AND acts.environment <> 'unknown'
             AND NOT list_contains(envelope.environments, acts.environment) THEN [acts.environment] END AS environments
     FROM acts
-    INNER JOIN names
-        ON acts.tenant_id = names.tenant_id AND acts.name = names.name
-        AND acts.issuer IS NOT DISTINCT FROM names.issuer
-    INNER JOIN envelopes AS envelope
-        ON names.identity_id = envelope.identity_id
+    INNER JOIN signed AS envelope
+        ON acts.tenant_id = envelope.tenant_id AND acts.name = envelope.name
+        AND coalesce(acts.issuer, '') = envelope.issuer
         AND acts.event_time >= envelope.valid_from AND acts.event_time < envelope.valid_to
 ),
 listed AS (
