@@ -9,6 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from pipeline.ingest.json_text import member
+
 _LOCAL_TIMES = ("%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p")
 _SESSION_ARN = re.compile(r"arn:([\w-]+):sts::(\d*):assumed-role/([^/]+)/.+")
 _MILLISECONDS_FROM = 100_000_000_000
@@ -66,15 +68,6 @@ def text(value: Any) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
     return str(value) if isinstance(value, int | float) else None
-
-
-def member(value: Any, *path: str) -> Any:
-    """Return what stands at a path of nested objects; None where it breaks off."""
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
 
 
 def flag(value: Any) -> bool | None:

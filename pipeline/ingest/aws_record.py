@@ -5,12 +5,10 @@ Pure; copies named fields only, so that nothing else of a record can reach a row
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
-from pipeline.ingest.aws import Principal, account_issuer, member, moment, principal_of, text
+from pipeline.ingest.aws import Principal, account_issuer, moment, principal_of, text
+from pipeline.ingest.json_text import digest, member
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,16 +27,6 @@ class Event(NamedTuple):
     account: str | None
     name: str
     error: str | None
-
-
-def digest(content: Any) -> str:
-    """Return the sha256 of a JSON value, whatever the order of its members."""
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def digest_or_none(content: Any) -> str | None:
-    """Return the digest of arguments or answers, None where there are none."""
-    return digest(content) if content else None
 
 
 def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:

@@ -1,9 +1,13 @@
 """Event sources: one module each, found by its file name.
 
-A source module offers two names:
+A source module offers three names:
 
-    WRAPPER   the member under which a delivery file lists its records, or None
-    adapt     the function below
+    WRAPPER     the member under which a delivery file lists its records, or None
+    adapt       the function below
+    recognises  whether a record is of this source, told by its content alone
+
+and `MAPPING` where its rows are not made by SQL (`pipeline.ingest.sql_source`): pairs
+of a vendor's field and the contract's, for the README.
 
 `adapt(values, context)` takes values as Kafka or a file holds them and returns
 rows in contract shape.  It is called from one thread, with any mix of good and
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast
@@ -36,6 +41,8 @@ class Context:
     tenant_id: str = "default"
     """Tenant of a vendor's records, which name none."""
     registry: SchemaLookup | None = None
+    instance: str | None = None
+    """Which cluster, vault or gateway the records are of, where they do not say it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Adapted:
     batches: list[DecodedBatch] = field(default_factory=list)
     """A value's number may stand several times, for one value may hold many events."""
     refusals: list[Refusal] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Records that say nothing the contract holds, by reason; no fault, but told and counted."""
 
 
 class Adapter(Protocol):
@@ -66,6 +75,12 @@ class Adapter(Protocol):
 
     def adapt(self, values: Sequence[bytes | None], context: Context) -> Adapted:
         """Return rows in contract shape, and refusals."""
+
+    def recognises(self, record: object) -> bool:
+        """Return whether a parsed JSON record, or bytes that are no JSON, is of this source.
+
+        Never raises, and is true of no other source's records.
+        """
 
 
 def adapter_names() -> list[str]:

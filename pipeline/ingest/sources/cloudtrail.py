@@ -28,7 +28,6 @@ from pipeline.ingest.aws import (
     account_of,
     action_class,
     is_denial,
-    member,
     moment,
     provider_issuer,
     resource_of,
@@ -39,13 +38,12 @@ from pipeline.ingest.aws import (
 from pipeline.ingest.aws_record import (
     KEY_ISSUER,
     Event,
-    digest,
-    digest_or_none,
     finish,
     read_event,
     subject_columns,
     subject_of,
 )
+from pipeline.ingest.json_text import digest, digest_or_none, member
 from pipeline.ingest.sources import Adapted, Refusal
 
 if TYPE_CHECKING:
@@ -57,6 +55,11 @@ WRAPPER = "Records"
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
+
+
+def recognises(record: object) -> bool:
+    """Return whether a record names an AWS event and who caused it."""
+    return isinstance(record, dict) and "eventName" in record and "userIdentity" in record
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.events.schema import FAMILIES
 from pipeline.events.wire import decode_batch
 from pipeline.ingest.sources import Adapted, Refusal
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from pipeline.ingest.sources import Context
 
 WRAPPER = None
+
+
+def recognises(record: object) -> bool:
+    """Return whether a record names a family of the contract, or is one of its Avro forms."""
+    if isinstance(record, bytes):
+        return record[:1] == b"\0" or record[:2] == b"\xc3\x01"
+    return isinstance(record, dict) and record.get("family") in FAMILIES
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:

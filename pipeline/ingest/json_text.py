@@ -1,0 +1,62 @@
+"""JSON as sources write it: read exactly, digest alike, write again unchanged.
+
+Numbers of more than 64 bits stay whole: identifiers are numbers in some logs,
+and a float keeps only their first sixteen digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import orjson
+
+_LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{19}")
+_BOM = b"\xef\xbb\xbf"
+
+
+def parse_json(raw: bytes) -> Any:
+    """Return the document in these bytes; ValueError where they are no JSON."""
+    raw = raw.removeprefix(_BOM)
+    document = orjson.loads(raw)
+    if not _LONG_NUMBER.search(raw):
+        return document
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def dump_json(value: Any) -> bytes:
+    """Return a value that `parse_json` gave, as compact JSON."""
+    return _dump(value, 0)
+
+
+def digest(content: Any) -> str:
+    """Return the sha256 of a JSON value, whatever the order of its members."""
+    return hashlib.sha256(_dump(content, orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def digest_or_none(content: Any) -> str | None:
+    """Return the digest of arguments or answers, None where there are none."""
+    return digest(content) if content else None
+
+
+def member(value: Any, *path: str) -> Any:
+    """Return what stands at a path of nested objects; None where it breaks off."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _dump(value: Any, option: int) -> bytes:
+    try:
+        return orjson.dumps(value, option=option)
+    except TypeError:  # a number of more than 64 bits
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), sort_keys=bool(option)
+        ).encode()

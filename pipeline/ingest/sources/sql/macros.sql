@@ -1,0 +1,32 @@
+-- What every source written as SQL may use; each takes text as json_transform gives it.
+
+-- A text without blanks around it, null where nothing is left.
+CREATE MACRO text_of(value) AS nullif(trim(value), '');
+
+-- A time: RFC 3339 (no zone means UTC), or seconds, milli-, micro- or nanoseconds since 1970.
+CREATE MACRO moment_of(value) AS CASE
+    WHEN regexp_full_match(trim(value), '-?[0-9]{1,20}([.][0-9]*)?') THEN CASE
+        WHEN abs(TRY_CAST(value AS DOUBLE)) < 1e11
+            THEN TRY(make_timestamptz(CAST(TRY_CAST(value AS DECIMAL(38, 6)) * 1000000 AS BIGINT)))
+        WHEN abs(TRY_CAST(value AS DOUBLE)) < 1e14
+            THEN TRY(make_timestamptz(CAST(TRY_CAST(value AS DECIMAL(38, 6)) * 1000 AS BIGINT)))
+        WHEN abs(TRY_CAST(value AS DOUBLE)) < 1e17
+            THEN TRY(make_timestamptz(TRY_CAST(split_part(value, '.', 1) AS BIGINT)))
+        ELSE TRY(make_timestamptz(TRY_CAST(split_part(value, '.', 1) AS BIGINT) // 1000))
+    END
+    WHEN regexp_matches(value, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]') THEN TRY_CAST(trim(value) AS TIMESTAMPTZ)
+END;
+
+-- Scopes as a list: a JSON list of texts, or one text with blanks between them; null says nothing.
+CREATE MACRO words_of(value) AS CASE
+    WHEN value IS NULL OR trim(value) IN ('', 'null') THEN NULL
+    WHEN starts_with(trim(value), '[') THEN list_filter(
+        TRY(CAST(CAST(value AS JSON) AS VARCHAR[])), lambda x: x IS NOT NULL AND x <> ''
+    )
+    ELSE list_filter(string_split_regex(trim(value), '\s+'), lambda x: x <> '')
+END;
+
+-- The map for `ext`: pairs without a value are left out.
+CREATE MACRO ext_of(names, texts) AS map_from_entries(list_filter(
+    list_zip(names, texts), lambda pair: pair[2] IS NOT NULL AND pair[2] <> ''
+));

@@ -1,0 +1,247 @@
+"""A source whose mapping is SQL: JSON records in, contract rows out, a batch at a time.
+
+A source `name` has its statements in `sources/sql/<name>/`:
+
+    tool_call.sql, token_event.sql, secret_event.sql
+                  one SELECT each: `part` and the contract's columns by name, as many
+                  rows per record as there are events; columns left out are defaults
+    refused.sql   optional: `part` and `reason` of records that cannot be taken
+    skipped.sql   optional: `part` and `reason` of records that say nothing we hold
+
+They read one table, `records`: `part` (BIGINT, one record), `r` (STRUCT, the record in
+the source's `shape`: what has another type is null, what is not named is never read),
+`sha256` (VARCHAR, of the whole record, where a statement names it) and one VARCHAR digest
+per name in `digests`; `records` holds every record of the batch, so that they may be
+compared.  `$tenant_id` and `$instance` are bound.  `is_partial` (BOOLEAN) beside the
+contract's columns marks a row as partial.
+A record that comes out of no statement is refused: nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from pipeline.events.conform import conform_batch
+from pipeline.events.schema import FAMILIES
+from pipeline.events.wire import Decoded
+from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member, parse_json
+from pipeline.ingest.sources import Adapted, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pipeline.ingest.sources import Context
+
+_FOLDER = Path(__file__).parent / "sources" / "sql"
+_NO_ROW = "holds no event of this source"
+
+
+@dataclass
+class _Batch:
+    """The records of one call, and where they came from."""
+
+    rows: list[int] = field(default_factory=list)
+    whole: list[bool] = field(default_factory=list)
+    """Whether the record is all of its value."""
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SqlSource:
+    """What a source needs besides its statements."""
+
+    name: str
+    shape: Mapping[str, Any]
+    """What is read of a record, as DuckDB's json_transform takes it; all else stays unread."""
+    wrapper: str | None = None
+    """The member under which a document lists its records."""
+    digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column to the path of what it is the sha256 of: arguments, answers."""
+    hidden: tuple[tuple[str, ...], ...] = ()
+    """Paths that no dead letter may keep: tokens, secrets, answers that hold them."""
+
+    def adapt(self, values: Sequence[bytes | None], context: Context) -> Adapted:
+        """Return the rows of all statements; see `sources.Adapter`."""
+        batch = self._read(values)
+        if not batch.texts:
+            return Adapted([], batch.refusals)
+        try:
+            return self._run(batch, context)
+        except duckdb.Error as error:
+            # The loop halves the batch on a ValueError, down to the record at fault.
+            raise ValueError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
+
+    @cached_property
+    def statements(self) -> dict[str, str]:
+        """Return the SQL by file name without its ending."""
+        found = sorted((_FOLDER / self.name).glob("*.sql"))
+        return {path.stem: path.read_text(encoding="utf-8") for path in found}
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        # One thread: ingest has its own, and another process may share the cores.
+        con = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute((_FOLDER / "macros.sql").read_text(encoding="utf-8"))
+        return con
+
+    def _read(self, values: Sequence[bytes | None]) -> _Batch:
+        batch = _Batch()
+        for row, value in enumerate(values):
+            if value is None or not value.strip():
+                batch.refusals.append(Refusal(row, "frame", "no value"))
+                continue
+            try:
+                document = parse_json(value)
+            except ValueError as error:
+                batch.refusals.append(Refusal(row, "decode", f"not JSON: {error}"))
+                continue
+            self._take(batch, row, value, document)
+        return batch
+
+    def _take(self, batch: _Batch, row: int, value: bytes, document: Any) -> None:
+        listed = member(document, self.wrapper) if self.wrapper else None
+        if isinstance(document, list):
+            listed = document
+        if not isinstance(listed, list):
+            if isinstance(document, dict):
+                text = value.decode("utf-8-sig")
+                _add(batch, row, document, text, whole=True)
+            else:
+                batch.refusals.append(Refusal(row, "decode", "a record is no JSON object"))
+            return
+        if not listed:
+            batch.refusals.append(Refusal(row, "decode", "an empty list of records"))
+        seen = set()
+        for record in listed:
+            text = dump_json(record).decode()
+            if not isinstance(record, dict):
+                reason = "a record is no JSON object"
+                batch.refusals.append(Refusal(row, "decode", reason, text.encode()))
+            elif text not in seen:
+                # Repeats inside one value share their offset: keep the first.
+                seen.add(text)
+                _add(batch, row, record, text, whole=False)
+
+    def _run(self, batch: _Batch, context: Context) -> Adapted:
+        con = self._connection
+        con.register("given", self._table(batch))
+        try:
+            shape = orjson.dumps(self.shape).decode()
+            con.execute(
+                "CREATE OR REPLACE TEMP TABLE records AS"
+                " SELECT * EXCLUDE (record), json_transform(record, $shape) AS r FROM given",
+                {"shape": shape},
+            )
+            return self._answer(con, batch, context)
+        finally:
+            con.unregister("given")
+
+    def _table(self, batch: _Batch) -> pa.Table:
+        columns: dict[str, Any] = {
+            "part": pa.array(range(len(batch.texts)), pa.int64()),
+            "record": pa.array(batch.texts, pa.large_string()),
+        }
+        if any("sha256" in statement for statement in self.statements.values()):
+            digests = [digest(record) for record in batch.documents]
+            columns["sha256"] = pa.array(digests, pa.string())
+        for name, path in self.digests.items():
+            found = [digest_or_none(member(record, *path)) for record in batch.documents]
+            columns[name] = pa.array(found, pa.string())
+        return pa.table(columns)
+
+    def _answer(self, con: duckdb.DuckDBPyConnection, batch: _Batch, context: Context) -> Adapted:
+        decoded, refusals = Decoded(), list(batch.refusals)
+        rows = np.array(batch.rows, dtype=np.int64)
+        answered = np.zeros(len(rows), dtype=bool)
+        for family in FAMILIES:
+            if family not in self.statements:
+                continue
+            for found in _select(con, self.statements[family], context).to_batches():
+                parts = found.column("part").to_numpy()
+                answered[parts] = True
+                refusals += self._take_rows(family, found, batch, decoded)
+        for part, reason in self._told(con, "refused", context):
+            answered[part] = True
+            refusals.append(self._refuse(batch, part, "adapt", reason))
+        skipped: Counter[str] = Counter()
+        for part, reason in self._told(con, "skipped", context):
+            skipped[reason] += not answered[part]
+            answered[part] = True
+        left = np.flatnonzero(~answered)
+        refusals += [self._refuse(batch, int(part), "adapt", _NO_ROW) for part in left]
+        return Adapted(decoded.batches, refusals, +skipped)
+
+    def _told(
+        self, con: duckdb.DuckDBPyConnection, name: str, context: Context
+    ) -> Iterator[tuple[int, str]]:
+        if name in self.statements:
+            told = _select(con, self.statements[name], context)
+            yield from zip(
+                told.column("part").to_pylist(), told.column("reason").to_pylist(), strict=True
+            )
+
+    def _take_rows(
+        self, family: str, found: pa.RecordBatch, batch: _Batch, decoded: Decoded
+    ) -> list[Refusal]:
+        parts = found.column("part").to_numpy()
+        partial = np.zeros(found.num_rows, dtype=bool)
+        dropped = ["part"]
+        if "is_partial" in found.schema.names:
+            marks = found.column("is_partial").fill_null(False)
+            partial = marks.to_numpy(zero_copy_only=False)
+            dropped.append("is_partial")
+        built = conform_batch(family, found.drop_columns(dropped))
+        kept = replace(built, partial=built.partial | partial[built.rows], failures=[])
+        decoded.take(kept, np.array(batch.rows, dtype=np.int64)[parts])
+        return [
+            self._refuse(batch, int(parts[row]), stage, reason)
+            for row, stage, reason in built.failures
+        ]
+
+    def _refuse(self, batch: _Batch, part: int, stage: str, reason: str) -> Refusal:
+        if batch.whole[part] and not self.hidden:
+            return Refusal(batch.rows[part], stage, reason)
+        raw = dump_json(without(batch.documents[part], self.hidden))
+        return Refusal(batch.rows[part], stage, reason, raw)
+
+
+def without(record: Any, paths: Sequence[tuple[str, ...]]) -> Any:
+    """Return a record without the members at these paths; what it holds is not changed."""
+    for path in paths:
+        record = _without(record, path)
+    return record
+
+
+def _without(value: Any, path: tuple[str, ...]) -> Any:
+    if not isinstance(value, dict) or path[0] not in value:
+        return value
+    rest = {name: part for name, part in value.items() if name != path[0]}
+    if len(path) > 1:
+        rest[path[0]] = _without(value[path[0]], path[1:])
+    return rest
+
+
+def _add(batch: _Batch, row: int, document: dict[str, Any], text: str, *, whole: bool) -> None:
+    batch.rows.append(row)
+    batch.whole.append(whole)
+    batch.documents.append(document)
+    batch.texts.append(text)
+
+
+def _select(con: duckdb.DuckDBPyConnection, sql: str, context: Context) -> pa.Table:
+    (statement,) = con.extract_statements(sql)
+    known = {"tenant_id": context.tenant_id, "instance": context.instance}
+    bound = {name: known[name] for name in statement.named_parameters}
+    return con.sql(statement.query, params=bound).to_arrow_table()
