@@ -1,0 +1,131 @@
+"""Every source's sample, record by record, against what it became when it was last reviewed.
+
+`pytest tests/contracts/test_source_samples.py --update-golden` writes `golden/NAME.json`:
+read it before you commit it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.events.schema import FAMILIES, defaults
+from pipeline.ingest.batch import ANCHOR, Slice, TopicPartition
+from pipeline.ingest.file_records import Faulty, read_records
+from pipeline.ingest.samples import sample_path
+from pipeline.ingest.sources import Context, adapter_names, load_adapter
+from pipeline.ingest.take import take_slice
+from tests.factories import NOW
+
+GOLDEN = Path(__file__).parent / "golden"
+SECRET = "do-not-store"
+
+SAMPLED = [name for name in adapter_names() if sample_path(name)]
+each_sample = pytest.mark.parametrize("name", SAMPLED)
+
+
+def records_of(name):
+    values = list(read_records(sample_path(name), load_adapter(name).WRAPPER))
+    assert not any(isinstance(value, Faulty) for value in values), "the sample cannot be read"
+    return values
+
+
+def told(name, values):
+    """Return what the records became: rows with what is no default, by family."""
+    adapted = load_adapter(name).adapt(values, Context())
+    found: dict = {family: [] for family in FAMILIES}
+    for batch in adapted.batches:
+        rows = batch.batch.to_pylist(maps_as_pydicts="strict")
+        statuses = batch.parse_status.to_pylist()
+        for record, row, status in zip(batch.rows.tolist(), rows, statuses, strict=True):
+            partial = {"parse_status": status} if status != "ok" else {}
+            found[batch.family].append({"record": record, **said(batch.family, row), **partial})
+    for rows in found.values():
+        rows.sort(key=lambda row: (row["record"], row["event_id"]))
+    refusals = [
+        {"record": item.row, "stage": item.stage, "reason": item.reason}
+        for item in sorted(adapted.refusals, key=lambda item: (item.row, item.reason))
+    ]
+    skipped = dict(sorted(adapted.skipped.items()))
+    return {key: value for key, value in found.items() if value} | {
+        "refusals": refusals,
+        "skipped": skipped,
+    }
+
+
+def said(family, row):
+    known = defaults(family)
+    return {
+        name: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if name not in known or value != known[name]
+    }
+
+
+def written(golden):
+    """Return JSON with one line per field."""
+    parts = []
+    for key, content in golden.items():
+        if isinstance(content, list) and content:
+            items = ",\n".join(_object(item, "    ") for item in content)
+            parts.append(f"  {json.dumps(key)}: [\n{items}\n  ]")
+        else:
+            parts.append(f"  {json.dumps(key)}: {json.dumps(content, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _object(item, indent):
+    lines = ",\n".join(
+        f"{indent}  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+        for name, value in item.items()
+    )
+    return f"{indent}{{\n{lines}\n{indent}}}"
+
+
+@each_sample
+def test_a_sample_becomes_what_was_reviewed(name, request):
+    file = GOLDEN / f"{name}.json"
+    fresh = told(name, records_of(name))
+
+    if request.config.getoption("--update-golden"):
+        file.write_text(written(fresh), encoding="utf-8")
+
+    assert file.exists(), "write it with --update-golden and read it"
+    assert fresh == json.loads(file.read_text(encoding="utf-8"))
+
+
+@each_sample
+def test_a_sample_gives_rows_and_every_record_is_accounted_for(name):
+    values = records_of(name)
+    adapted = load_adapter(name).adapt(values, Context())
+
+    rows = Counter(int(row) for batch in adapted.batches for row in batch.rows)
+    refused = {item.row for item in adapted.refusals}
+    silent = set(range(len(values))) - rows.keys() - refused
+    assert rows
+    assert len(silent) <= adapted.skipped.total()
+
+
+@each_sample
+def test_nothing_of_a_sample_s_secrets_is_stored(name):
+    assert SECRET in sample_path(name).read_text(encoding="utf-8") or name == "native"
+
+    assert leaks(name, records_of(name)) == []
+
+
+def leaks(name, values):
+    """Return the columns in which a secret of the sample would be stored."""
+    place = TopicPartition(f"file:{name}", 0)
+    tables = take_slice(Slice(place, name, values, range(len(values))), Context(), NOW)
+    return [
+        (table, column, row.get("reason") if table == ANCHOR else row["event_id"])
+        for table, batches in tables.items()
+        for batch in batches
+        for row in batch.to_pylist()
+        for column, value in row.items()
+        if SECRET in str(value)
+    ]
