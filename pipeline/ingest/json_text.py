@@ -53,6 +53,24 @@ def member(value: Any, *path: str) -> Any:
     return value
 
 
+def respelt(value: Any, shape: Any) -> Any:
+    """Return what of a JSON value a shape names, in the shape's spelling.
+
+    A shape is what `json_transform` takes.  A name fits whatever the case of its
+    letters, the exact one before others.
+    """
+    if isinstance(shape, dict) and isinstance(value, dict):
+        found = {name.lower(): part for name, part in value.items()} | value
+        return {
+            name: respelt(found.get(name, found.get(name.lower())), part)
+            for name, part in shape.items()
+            if name in found or name.lower() in found
+        }
+    if isinstance(shape, list) and isinstance(value, list):
+        return [respelt(item, shape[0]) for item in value]
+    return value
+
+
 def _dump(value: Any, option: int) -> bytes:
     try:
         return orjson.dumps(value, option=option)

@@ -37,7 +37,7 @@ from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member,
 from pipeline.ingest.sources import Adapted, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pipeline.ingest.sources import Context
 
@@ -70,6 +70,10 @@ class SqlSource:
     """Column to the path of what it is the sha256 of: arguments, answers."""
     hidden: tuple[tuple[str, ...], ...] = ()
     """Paths that no dead letter may keep: tokens, secrets, answers that hold them."""
+    unwrap: Callable[[Any], list[Any] | None] | None = None
+    """The records of a document that lists them otherwise than under `wrapper`; else None."""
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """A record as the statements read it, where a vendor spells its names in several ways."""
 
     def adapt(self, values: Sequence[bytes | None], context: Context) -> Adapted:
         """Return the rows of all statements; see `sources.Adapter`."""
@@ -114,10 +118,12 @@ class SqlSource:
         listed = member(document, self.wrapper) if self.wrapper else None
         if isinstance(document, list):
             listed = document
+        if self.unwrap and (unwrapped := self.unwrap(document)) is not None:
+            listed = unwrapped
         if not isinstance(listed, list):
             if isinstance(document, dict):
                 text = value.decode("utf-8-sig")
-                _add(batch, row, document, text, whole=True)
+                _add(batch, row, document, self._text(document, text), whole=True)
             else:
                 batch.refusals.append(Refusal(row, "decode", "a record is no JSON object"))
             return
@@ -132,7 +138,13 @@ class SqlSource:
             elif text not in seen:
                 # Repeats inside one value share their offset: keep the first.
                 seen.add(text)
-                _add(batch, row, record, text, whole=False)
+                _add(batch, row, record, self._text(record, text), whole=False)
+
+    def _text(self, record: dict[str, Any], text: str) -> str:
+        if self.prepare is None:
+            return text
+        prepared = self.prepare(record)
+        return text if prepared is record else dump_json(prepared).decode()
 
     def _run(self, batch: _Batch, context: Context) -> Adapted:
         con = self._connection
@@ -218,19 +230,24 @@ class SqlSource:
 
 
 def without(record: Any, paths: Sequence[tuple[str, ...]]) -> Any:
-    """Return a record without the members at these paths; what it holds is not changed."""
+    """Return a record without the members at these paths; what it holds is not changed.
+
+    The case of a name's letters does not matter: a secret hides behind no other spelling.
+    """
     for path in paths:
-        record = _without(record, path)
+        record = _without(record, tuple(name.lower() for name in path))
     return record
 
 
 def _without(value: Any, path: tuple[str, ...]) -> Any:
-    if not isinstance(value, dict) or path[0] not in value:
+    if not isinstance(value, dict):
         return value
-    rest = {name: part for name, part in value.items() if name != path[0]}
-    if len(path) > 1:
-        rest[path[0]] = _without(value[path[0]], path[1:])
-    return rest
+    if len(path) == 1:
+        return {name: part for name, part in value.items() if name.lower() != path[0]}
+    return {
+        name: _without(part, path[1:]) if name.lower() == path[0] else part
+        for name, part in value.items()
+    }
 
 
 def _add(batch: _Batch, row: int, document: dict[str, Any], text: str, *, whole: bool) -> None:
