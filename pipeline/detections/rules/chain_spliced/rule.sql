@@ -255,12 +255,24 @@ untied AS (
     LEFT JOIN tied ON two_tokens.tenant_id = tied.tenant_id AND two_tokens.child_key = tied.child_key
     WHERE tied.child_key IS NULL
 ),
--- An authorization server that never logs what ties them.
+tied_exchanges AS (
+    SELECT two_tokens.tenant_id, held.issuer, count(DISTINCT two_tokens.child_key) AS exchanges
+    FROM two_tokens
+    INNER JOIN tied ON two_tokens.tenant_id = tied.tenant_id AND two_tokens.child_key = tied.child_key
+    INNER JOIN credentials AS held
+        ON tied.tenant_id = held.tenant_id AND tied.child_key = held.credential_key
+    GROUP BY two_tokens.tenant_id, held.issuer
+),
+-- An authorization server that seldom logs what ties them.
 silent_issuers AS (
     SELECT untied.tenant_id, untied.issuer
     FROM untied
+    LEFT JOIN tied_exchanges
+        ON untied.tenant_id = tied_exchanges.tenant_id
+        AND coalesce(untied.issuer, '') = coalesce(tied_exchanges.issuer, '')
     GROUP BY untied.tenant_id, untied.issuer
     HAVING count(DISTINCT untied.child_key) >= $untied_exchanges_min
+        AND count(DISTINCT untied.child_key) > coalesce(max(tied_exchanges.exchanges), 0)
 ),
 found AS (
     SELECT
