@@ -1,9 +1,15 @@
 """Kubernetes audit: `audit.k8s.io` events, alone, as lines, or in an `EventList`.
 
-Every stage of a request is one observation of one call, named by its `auditID`.
-The user acts; an impersonated user is the subject.  A service account's token is
-known by its `jti` where the cluster writes it, on use and where it is issued.
-Never reads request or response objects but for their digest.
+Every stage of a request is one observation of one call, named by its `auditID`: what was
+received before, what was answered after it, and the start of a long answer by itself.  The
+user acts; an impersonated user is the subject.  A service account's token is known by its
+`jti` on use and where it is issued, with the caller's credential as its parent; a client
+certificate by its thumbprint; a key of AWS by its id, as CloudTrail names it.  A secret that
+was read, made or deleted under its name is a secret event besides.
+
+A cluster does not name itself: say `instance` where records of more than one are read.
+Never reads a request's or an answer's object but for its digest, a token's audience and
+end, and a secret's type; never keeps the query of a URI, which holds the command of `exec`.
 """
 
 from __future__ import annotations
@@ -19,22 +25,34 @@ if TYPE_CHECKING:
 
 WRAPPER = "items"
 
-_WHO = {
-    "username": "VARCHAR",
-    "uid": "VARCHAR",
-    "groups": ["VARCHAR"],
-    "extra": "MAP(VARCHAR, VARCHAR[])",
-}
 SOURCE = SqlSource(
     name="kubernetes_audit",
     wrapper=WRAPPER,
     shape={
         "auditID": "VARCHAR",
+        "level": "VARCHAR",
         "stage": "VARCHAR",
         "verb": "VARCHAR",
         "requestURI": "VARCHAR",
-        "user": _WHO,
-        "impersonatedUser": _WHO,
+        "user": {
+            "username": "VARCHAR",
+            "uid": "VARCHAR",
+            "groups": ["VARCHAR"],
+            # Whoever runs the authenticator may put more here; what is not named is not read.
+            "extra": {
+                "authentication.kubernetes.io/credential-id": ["VARCHAR"],
+                "authentication.kubernetes.io/pod-name": ["VARCHAR"],
+                "authentication.kubernetes.io/pod-uid": ["VARCHAR"],
+                "authentication.kubernetes.io/node-name": ["VARCHAR"],
+                "accessKeyId": ["VARCHAR"],
+                "arn": ["VARCHAR"],
+                "canonicalArn": ["VARCHAR"],
+                "sessionName": ["VARCHAR"],
+            },
+        },
+        # Its `extra` is what the caller asked for, and so no proof of any credential.
+        "impersonatedUser": {"username": "VARCHAR", "uid": "VARCHAR", "groups": ["VARCHAR"]},
+        "authenticationMetadata": {"impersonationConstraint": "VARCHAR"},
         "sourceIPs": ["VARCHAR"],
         "userAgent": "VARCHAR",
         "objectRef": {
@@ -48,10 +66,27 @@ SOURCE = SqlSource(
         "requestReceivedTimestamp": "VARCHAR",
         "stageTimestamp": "VARCHAR",
         "timestamp": "VARCHAR",
-        "annotations": "MAP(VARCHAR, VARCHAR)",
+        "annotations": {
+            "authorization.k8s.io/decision": "VARCHAR",
+            "authorization.k8s.io/reason": "VARCHAR",
+            "authentication.kubernetes.io/issued-credential-id": "VARCHAR",
+            "authentication.k8s.io/issued-credential-id": "VARCHAR",
+        },
+        "requestObject": {
+            "type": "VARCHAR",
+            "spec": {
+                "audiences": ["VARCHAR"],
+                "boundObjectRef": {"kind": "VARCHAR", "name": "VARCHAR", "uid": "VARCHAR"},
+            },
+        },
+        "responseObject": {
+            "spec": {"audiences": ["VARCHAR"]},
+            "status": {"expirationTimestamp": "VARCHAR"},
+        },
     },
     digests={"args_hash": ("requestObject",), "result_hash": ("responseObject",)},
-    hidden=(("requestObject",), ("responseObject",)),
+    # Annotations hold the patches of admission webhooks, the URI the command of `exec`.
+    hidden=(("requestObject",), ("responseObject",), ("requestURI",), ("annotations",)),
 )
 
 
@@ -59,10 +94,10 @@ def recognises(record: object) -> bool:
     """Return whether a record is an audit event of Kubernetes or a list of them."""
     return isinstance(record, dict) and (
         str(record.get("apiVersion", "")).startswith("audit.k8s.io/")
-        or ("auditID" in record and "verb" in record)
+        or ("auditID" in record and "stage" in record and "verb" in record)
     )
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
-    """Return one tool call per stage, and a token event where a token is issued."""
+    """Return one tool call per stage, and token and secret events where a request succeeded."""
     return SOURCE.adapt(values, context)

@@ -30,3 +30,8 @@ END;
 CREATE MACRO ext_of(names, texts) AS map_from_entries(list_filter(
     list_zip(names, texts), lambda pair: pair[2] IS NOT NULL AND pair[2] <> ''
 ));
+
+-- A SHA-256 in hexadecimal digits as `x5t#S256` writes it; what is none stays as it is.
+CREATE MACRO thumbprint_of(digits) AS coalesce(
+    rtrim(translate(base64(TRY(unhex(digits))), '+/', '-_'), '='), digits
+);
