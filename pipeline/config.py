@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 
 DEFAULT_FILE = "delegraph.toml"
 PREFIX = "DELEGRAPH__"
+YAML_ENDINGS = (".yaml", ".yml")
 _PATH = {"path": True}
 _MASK = "***"
 
@@ -81,8 +82,10 @@ class KafkaConfig:
     """Consumer group; part of what makes an offset unique in the lake."""
     registry_url: str = ""
     """Schema registry; empty means that no record uses schema-registry framing."""
-    topics: Mapping[str, str] = field(default_factory=_default_topics)
-    """Topic to the adapter that reads it."""
+    topics: Mapping[str, str] = field(default_factory=_default_topics, metadata=_PATH)
+    """Topic to the adapter that reads it: a source, a YAML file of your own, or `auto`."""
+    instances: Mapping[str, str] = field(default_factory=dict)
+    """Topic to the cluster, vault or gateway that its records are of, where they do not say it."""
     security: Mapping[str, Secret] = field(default_factory=dict)
     """librdkafka properties as they are named there, such as `sasl.password`."""
 
@@ -97,6 +100,8 @@ class IngestConfig:
     """Bytes of raw values after which a batch is committed."""
     batch_age_s: float = 2.0
     """Seconds after which a batch is committed, full or not."""
+    sources: tuple[str, ...] = field(default=(), metadata=_PATH)
+    """YAML files of your own that `auto` asks before the sources of the package."""
 
 
 @dataclass(frozen=True)
@@ -338,7 +343,8 @@ def _convert(value: Any, hint: Any, place: Place, *, is_path: bool = False) -> A
         parts = [_scalar(part, str, place) for part in _listed(value, place)]
         return tuple(_resolve(part, place) if is_path else part for part in parts)
     if origin is Mapping:
-        return _mapping(value, inner[1], place)
+        mapping = _mapping(value, inner[1], place)
+        return _with_paths(mapping, place) if is_path else mapping
     converted = _scalar(value, hint, place)
     return _resolve(converted, place) if is_path else converted
 
@@ -363,6 +369,16 @@ def _mapping(value: Any, hint: Any, place: Place) -> Mapping[str, Any]:
             # What has no type here is checked by who knows it.
             key: value[key] if hint is Any else _convert(_plain(value[key]), hint, inner[key])
             for key in value
+        }
+    )
+
+
+def _with_paths(mapping: Mapping[str, str], place: Place) -> Mapping[str, str]:
+    """Resolve what is a YAML file; the other texts are names."""
+    return types.MappingProxyType(
+        {
+            key: _resolve(text, place) if text.endswith(YAML_ENDINGS) else text
+            for key, text in mapping.items()
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from pipeline.cli import say
 from pipeline.cli.options import (
+    ADAPTER,
     MOMENT,
     ManyValues,
     after_option,
+    instance_option,
     json_option,
     limit_option,
     the_lake,
@@ -29,7 +32,6 @@ from pipeline.ingest.take import take_slice
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.events.wire import SchemaLookup
     from pipeline.lake import Lake
 
 SHOWN = ("ingest_time", "kafka_topic", "kafka_partition", "kafka_offset", "stage", "reason")
@@ -76,14 +78,22 @@ def ls(
 @command.command(cls=ManyValues)
 @click.option("--stage", multiple=True, help="Of these stages.")
 @click.option("--topic", multiple=True, help="Of these topics, or `file:` names.")
-@click.option("--adapter", help="Read them with this adapter instead of the one that refused.")
+@click.option(
+    "--adapter",
+    type=ADAPTER,
+    metavar="NAME|FILE.yaml",
+    help="Read them with this adapter instead of the one that refused.",
+)
+@instance_option
 @click.option("--dry-run", is_flag=True, help="Say what would become of them; store nothing.")
 @with_config
 def replay(
+    *,
     config: Config,
     stage: tuple[str, ...],
     topic: tuple[str, ...],
     adapter: str | None,
+    instance: str | None,
     dry_run: bool,
 ) -> None:
     """Read dead letters again; what can be taken now becomes events.
@@ -93,9 +103,12 @@ def replay(
     lake = the_lake(config)
     url = config.kafka.registry_url
     found = letters(lake, list(stage), list(topic))
-    report = replay_letters(
-        None if dry_run else lake, found, adapter, RegistryClient(url) if url else None
-    )
+    for letter in found:
+        letter["adapter"] = adapter or letter["adapter"]
+        letter["instance"] = instance or config.kafka.instances.get(letter["kafka_topic"])
+    registry = RegistryClient(url) if url else None
+    context = Context(registry=registry, adapters=config.ingest.sources)
+    report = replay_letters(None if dry_run else lake, found, context)
     if not dry_run:
         lake.mark_events()
     write_json(report)
@@ -109,20 +122,19 @@ def letters(lake: Lake, stages: list[str], topics: list[str]) -> list[dict[str, 
 
 
 def replay_letters(
-    lake: Lake | None,
-    found: list[dict[str, Any]],
-    adapter: str | None,
-    registry: SchemaLookup | None,
+    lake: Lake | None, found: list[dict[str, Any]], context: Context
 ) -> dict[str, Any]:
     """Read letters again and store what they give; count rows and what is still refused."""
-    groups: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str, str | None], list[bytes]] = defaultdict(list)
     for letter in found:
-        groups[adapter or letter["adapter"], letter["tenant_id"] or "default"].append(letter["raw"])
+        tenant = letter["tenant_id"] or "default"
+        groups[letter["adapter"], tenant, letter.get("instance")].append(letter["raw"])
     rows: defaultdict[str, int] = defaultdict(int)
     refused = 0
-    for (name, tenant), values in groups.items():
-        records = Slice(_place(values), name, values, range(len(values)))
-        tables = take_slice(records, Context(tenant, registry), datetime.now(UTC))
+    for (name, tenant, instance), values in groups.items():
+        records = Slice(_place(values), name, values, range(len(values)), instance=instance)
+        meant = replace(context, tenant_id=tenant)
+        tables = take_slice(records, meant, datetime.now(UTC)).tables
         refused += sum(batch.num_rows for batch in tables.pop(ANCHOR, []))
         for table, batches in tables.items():
             rows[table] += _store(lake, table, batches, records)
@@ -153,7 +165,7 @@ LIMIT $limit OFFSET $after
 """
 
 _LETTERS = """
-SELECT adapter, tenant_id, raw FROM dead_letters
+SELECT adapter, tenant_id, kafka_topic, raw FROM dead_letters
 WHERE raw IS NOT NULL AND octet_length(raw) > 0 AND octet_length(raw) < $most
   AND (len($stage::VARCHAR[]) = 0 OR list_contains($stage::VARCHAR[], stage))
   AND (len($topic::VARCHAR[]) = 0 OR list_contains($topic::VARCHAR[], kafka_topic))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.config import Config, RegistryConfig, load_config
+from pipeline.config import YAML_ENDINGS, Config, RegistryConfig, load_config
+from pipeline.ingest.recognise import AUTO
+from pipeline.ingest.sources import adapter_names
 from pipeline.lake import Lake, open_lake
 from pipeline.registry import Registry, load_registry
 
@@ -43,6 +46,24 @@ class Moment(click.ParamType[datetime]):
 
 
 MOMENT = Moment()
+
+
+class AdapterName(click.ParamType[str]):
+    """`auto`, a source of the package, or a YAML file of the user's."""
+
+    name = "adapter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name as given; whether a YAML file can be read is known when it is."""
+        known = [AUTO, *adapter_names()]
+        if value not in known and not value.endswith(YAML_ENDINGS):
+            close = difflib.get_close_matches(value, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            self.fail(f"no adapter {value!r};{hint} there are {', '.join(known)}", param, ctx)
+        return str(value)
+
+
+ADAPTER = AdapterName()
 
 
 class ManyValues(click.Command):
@@ -123,6 +144,11 @@ as_of_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 limit_option = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="Rows at most."
+)
+instance_option = click.option(
+    "--instance",
+    metavar="NAME",
+    help="Cluster, vault or gateway of vendor records that do not name theirs.",
 )
 after_option = click.option("--after", default=0, hidden=True, type=click.IntRange(0))
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from pipeline.ingest.tally import Tally
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
@@ -76,6 +78,8 @@ class Slice:
     offsets: Sequence[int]
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """Index of a record that the source itself could not read; stage and reason."""
+    instance: str | None = None
+    """The cluster, vault or gateway that the topic is of, where it was configured."""
 
     @cached_property
     def size(self) -> int:
@@ -100,6 +104,7 @@ class Flush:
     tables: Mapping[str, pa.Table]
     offsets: Mapping[TopicPartition, int]
     records: int
+    tally: Tally = field(default_factory=Tally)
 
 
 def merge_slices(slices: Iterable[Slice]) -> list[Slice]:
@@ -118,7 +123,7 @@ def _joined(group: Sequence[Slice]) -> Slice:
         first += len(item.offsets)
     values = [value for item in group for value in item.values]
     offsets = [offset for item in group for offset in item.offsets]
-    return Slice(group[0].place, group[0].adapter, values, offsets, faults)
+    return replace(group[0], values=values, offsets=offsets, faults=faults)
 
 
 @dataclass
@@ -129,6 +134,7 @@ class _Buffer:
     rows: int = 0
     size: int = 0
     tables: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 class Buffers:
@@ -143,6 +149,7 @@ class Buffers:
         records: Slice,
         rows: Mapping[str, Sequence[pa.RecordBatch]],
         now: datetime,
+        tally: Tally | None = None,
     ) -> None:
         """Keep the rows of a slice; records that led to no row still move the offset."""
         buffer = self._buffers.setdefault(records.place, _Buffer(now))
@@ -152,6 +159,8 @@ class Buffers:
         for table, batches in rows.items():
             buffer.tables.setdefault(table, []).extend(batches)
             buffer.rows += sum(batch.num_rows for batch in batches)
+        if tally:
+            buffer.tally.add(tally)
 
     def is_due(self, now: datetime) -> bool:
         """Return whether a limit is reached."""
@@ -177,11 +186,14 @@ class Buffers:
             return None
         buffers, self._buffers = self._buffers, {}
         batches: dict[str, list[pa.RecordBatch]] = {}
+        tally = Tally()
         for buffer in buffers.values():
+            tally.add(buffer.tally)
             for table, rows in buffer.tables.items():
                 batches.setdefault(table, []).extend(rows)
         return Flush(
             tables={table: pa.Table.from_batches(rows) for table, rows in batches.items()},
             offsets={place: buffer.last_offset for place, buffer in buffers.items()},
             records=sum(buffer.records for buffer in buffers.values()),
+            tally=tally,
         )

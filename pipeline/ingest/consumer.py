@@ -282,7 +282,8 @@ class KafkaSource:
             if self.once and progress.end is None:
                 progress.end = self._high(place)
         values = [message.value() for message in messages]
-        return Slice(place, self.config.topics[place.topic], values, offsets)
+        instance = self.config.instances.get(place.topic)
+        return Slice(place, self.config.topics[place.topic], values, offsets, instance=instance)
 
     def _take_error(self, place: TopicPartition, error: KafkaError) -> None:
         if error.code() == _AT_END:

@@ -35,25 +35,25 @@ _SECRET_MEMBER = re.compile(
 
 
 def dead_letter_batch(
-    records: Slice, refusals: Sequence[Refusal], now: datetime, tenant_id: str
+    records: Slice, refusals: Sequence[Refusal], now: datetime, tenant_id: str, adapter: str
 ) -> pa.RecordBatch:
-    """Return one row per refusal, in the order of their offsets."""
+    """Return one row per refusal of an adapter, in the order of their offsets."""
     rows = [
-        _row(records, refusal, tenant_id) | {"ingest_time": now, "event_date": now.date()}
+        _row(records, refusal)
+        | {"tenant_id": tenant_id, "adapter": adapter}
+        | {"ingest_time": now, "event_date": now.date()}
         for refusal in sorted(refusals, key=lambda refusal: refusal.row)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=DEAD_LETTER_SCHEMA)
 
 
-def _row(records: Slice, refusal: Refusal, tenant_id: str) -> dict[str, object]:
+def _row(records: Slice, refusal: Refusal) -> dict[str, object]:
     value = records.values[refusal.row]
     raw = value if refusal.raw is None else refusal.raw
     return {
-        "tenant_id": tenant_id,
         "kafka_topic": records.place.topic,
         "kafka_partition": records.place.partition,
         "kafka_offset": records.offsets[refusal.row],
-        "adapter": records.adapter,
         "stage": refusal.stage,
         "reason": one_line(redact_text(refusal.reason))[:MAX_REASON],
         "raw": None if raw is None else mask_raw(raw[:MAX_RAW_BYTES]),

@@ -17,9 +17,10 @@ import orjson
 
 from pipeline.errors import SourceError
 from pipeline.events.schema import FAMILIES
+from pipeline.ingest.json_text import dump_json, member, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 READ_BYTES = 64 * 1024
@@ -49,12 +50,34 @@ class Faulty:
     stage: str = "frame"
 
 
+@dataclass(frozen=True)
+class Wrapping:
+    """How a document lists records."""
+
+    names: tuple[str, ...] = ()
+    """Members under which the records may stand."""
+    listed: Callable[[Any], list[Any] | None] = lambda _: None
+    """Returns the records of a document, None where it is one itself."""
+
+
 class _Broken(Exception):  # noqa: N818 - an answer on the way, not an error of ours
     """The bytes end before they should."""
 
 
-def read_records(path: Path, wrapper: str | None) -> Iterator[bytes | Faulty]:
+def wrapped_in(name: str | None) -> Wrapping:
+    """Return how documents list records that do it in an array or under this member."""
+
+    def listed(document: Any) -> list[Any] | None:
+        found = member(document, name) if name else None
+        found = document if isinstance(document, list) else found
+        return found if isinstance(found, list) else None
+
+    return Wrapping((name,) if name else (), listed)
+
+
+def read_records(path: Path, wrapper: str | Wrapping | None) -> Iterator[bytes | Faulty]:
     """Yield the records of a file in order; SourceError when it cannot be opened."""
+    wrapping = wrapper if isinstance(wrapper, Wrapping) else wrapped_in(wrapper)
     try:
         with path.open("rb") as stream:
             head = stream.read(len(_AVRO))
@@ -66,14 +89,9 @@ def read_records(path: Path, wrapper: str | None) -> Iterator[bytes | Faulty]:
                 chunks = (
                     _unzipped(stream) if gzipped else iter(lambda: stream.read(READ_BYTES), b"")
                 )
-                yield from _json_records(chunks, path, wrapper)
+                yield from _json_records(chunks, path, wrapping)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or 'cannot be read'}") from error
-
-
-def _plain(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(READ_BYTES):
-        yield chunk
 
 
 def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
@@ -92,7 +110,7 @@ def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _json_records(
-    chunks: Iterator[bytes], path: Path, wrapper: str | None
+    chunks: Iterator[bytes], path: Path, wrapping: Wrapping
 ) -> Iterator[bytes | Faulty]:
     head, broken = b"", ""
     try:
@@ -107,12 +125,12 @@ def _json_records(
         yield from (
             _lines(iter([head]), broken)
             if _is_lines(path, head)
-            else _document(head, wrapper, broken)
+            else _document(head, wrapping, broken)
         )
     elif _is_lines(path, head):
         yield from _lines(_chain(head, chunks), "")
     else:
-        yield from _whole(head, chunks, path, wrapper)
+        yield from _whole(head, chunks, path, wrapping)
 
 
 def _chain(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -166,7 +184,7 @@ def _lines(chunks: Iterator[bytes], broken: str) -> Iterator[bytes | Faulty]:
 
 
 def _whole(
-    head: bytes, chunks: Iterator[bytes], path: Path, wrapper: str | None
+    head: bytes, chunks: Iterator[bytes], path: Path, wrapping: Wrapping
 ) -> Iterator[bytes | Faulty]:
     parts, size, broken = [head], len(head), ""
     try:
@@ -180,32 +198,32 @@ def _whole(
                 )
     except _Broken as error:
         broken = str(error)
-    yield from _document(b"".join(parts), wrapper, broken)
+    yield from _document(b"".join(parts), wrapping, broken)
 
 
-def _document(raw: bytes, wrapper: str | None, broken: str) -> Iterator[bytes | Faulty]:
+def _document(raw: bytes, wrapping: Wrapping, broken: str) -> Iterator[bytes | Faulty]:
     if not raw.strip():
         if broken:
             yield Faulty(b"", broken)
         return
     try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        yield from _salvage(raw, wrapper, broken or f"not JSON: {error}")
+        document = parse_json(raw)
+    except ValueError as error:
+        yield from _salvage(raw, wrapping, broken or f"not JSON: {error}")
         return
-    listed = document.get(wrapper) if isinstance(document, dict) and wrapper else document
-    if isinstance(listed, list):
-        yield from map(orjson.dumps, listed)
+    listed = wrapping.listed(document)
+    if listed is not None:
+        yield from map(dump_json, listed)
     else:
         yield raw.strip()
     if broken:
         yield Faulty(b"", broken)
 
 
-def _salvage(raw: bytes, wrapper: str | None, reason: str) -> Iterator[bytes | Faulty]:
+def _salvage(raw: bytes, wrapping: Wrapping, reason: str) -> Iterator[bytes | Faulty]:
     """Yield the records of an array up to the fault, then what is left as one."""
     text = raw.decode("utf-8", "surrogateescape")
-    at = _array_start(text, wrapper)
+    at = _array_start(text, wrapping)
     decoder = json.JSONDecoder()
     while at is not None:
         begin = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
@@ -222,10 +240,11 @@ def _salvage(raw: bytes, wrapper: str | None, reason: str) -> Iterator[bytes | F
     yield Faulty(text.encode("utf-8", "surrogateescape"), reason, stage)
 
 
-def _array_start(text: str, wrapper: str | None) -> int | None:
+def _array_start(text: str, wrapping: Wrapping) -> int | None:
     opening = re.compile(r"\s*\[")
-    if wrapper:
-        opening = re.compile(rf'\s*(?:\[|\{{\s*"{re.escape(wrapper)}"\s*:\s*\[)')
+    if wrapping.names:
+        names = "|".join(map(re.escape, wrapping.names))
+        opening = re.compile(rf'\s*(?:\[|\{{\s*"(?:{names})"\s*:\s*\[)')
     found = opening.match(text)
     return found.end() if found else None
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import SourceError
 from pipeline.ingest.batch import Slice, TopicPartition
-from pipeline.ingest.file_records import Faulty, read_records
+from pipeline.ingest.file_records import Faulty, Wrapping, read_records, wrapped_in
+from pipeline.ingest.recognise import AUTO, recogniser
 from pipeline.ingest.sources import load_adapter
 from pipeline.log import get_log
 
@@ -36,8 +37,10 @@ MAX_BYTES = 16 * 1024 * 1024
 class FileSource:
     """Files and folders, one after the other."""
 
-    def __init__(self, paths: Sequence[str | Path], adapter: str) -> None:
-        self._wrapper = load_adapter(adapter).WRAPPER
+    def __init__(
+        self, paths: Sequence[str | Path], adapter: str, own: tuple[str, ...] = ()
+    ) -> None:
+        self._wrapping = wrapping_of(adapter, own)
         self._adapter = adapter
         self._files = _files(paths)
         self._waiting: deque[tuple[TopicPartition, Path]] = deque()
@@ -60,7 +63,7 @@ class FileSource:
             return []
         if self._reading is None:
             place, path = self._waiting.popleft()
-            self._reading, self._offset = (place, read_records(path, self._wrapper)), 0
+            self._reading, self._offset = (place, read_records(path, self._wrapping)), 0
         return self._next_slice(*self._reading)
 
     def _next_slice(self, place: TopicPartition, records: Iterator[bytes | Faulty]) -> list[Slice]:
@@ -118,6 +121,13 @@ class FileSource:
     def close(self) -> None:
         """Forget the file that is open."""
         self._reading = None
+
+
+def wrapping_of(adapter: str, own: tuple[str, ...] = ()) -> Wrapping:
+    """Return how documents list the records of an adapter, or of any where it is `auto`."""
+    if adapter == AUTO:
+        return recogniser(own).wrapping()
+    return wrapped_in(load_adapter(adapter).WRAPPER)
 
 
 def place_of(path: Path) -> TopicPartition:

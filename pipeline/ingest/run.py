@@ -34,6 +34,7 @@ from pipeline.ingest.files import FileSource
 from pipeline.ingest.schema_registry import RegistryClient
 from pipeline.ingest.sources import Context
 from pipeline.ingest.take import take_slice
+from pipeline.ingest.tally import Tally
 from pipeline.ingest.writer import Writer
 from pipeline.log import get_log
 
@@ -74,6 +75,8 @@ class IngestReport:
     elapsed_s: float = 0.0
     notes: Sequence[str] = ()
     """What a person should know, such as an empty file."""
+    tally: Tally = field(default_factory=Tally)
+    """Which adapter took how many records, and what says nothing that the contract holds."""
     stopped: bool = False
     """Ended by the stop signal."""
 
@@ -117,8 +120,10 @@ def ingest_topics(
     sizes = (
         Limits(limits.batch_rows, limits.batch_bytes, limits.batch_age_s) if limits else Limits()
     )
+    own = limits.sources if limits else ()
     with contextlib.closing(registry) if registry else contextlib.nullcontext():
-        return Loop(source, sink, sizes, Context(tenant, registry), control).run()
+        context = Context(tenant, registry, adapters=own)
+        return Loop(source, sink, sizes, context, control).run()
 
 
 def ingest_files(
@@ -126,19 +131,23 @@ def ingest_files(
     *,
     adapter: str,
     sink: Sink,
-    tenant: str = "default",
+    context: Context | None = None,
     now: datetime | None = None,
 ) -> IngestReport:
     """Read files into the sink, in the order given; the same content again is a no-op.
+
+    `adapter` is a source, a YAML file of the user's, or `auto`: told by the content,
+    record by record.
 
     Raises:
         SourceError: a file is not there or cannot be opened; nothing is read then.
         LakeError: the sink failed.
     """
     moment = now or datetime.now(UTC)
-    source = FileSource(paths, adapter)
+    context = context or Context()
+    source = FileSource(paths, adapter, context.adapters)
     control = Control(once=True, clock=lambda: moment)
-    return Loop(source, sink, Limits(), Context(tenant), control).run()
+    return Loop(source, sink, Limits(), context, control).run()
 
 
 class Loop:
@@ -162,6 +171,7 @@ class Loop:
         self._is_closing = False
         self._records = self._flushes = 0
         self._rows: Counter[str] = Counter()
+        self._tally = Tally()
         self._began = self._collected = time.monotonic()
 
     def run(self) -> IngestReport:
@@ -188,6 +198,7 @@ class Loop:
             lag=self._source.lag(self._stored),
             elapsed_s=time.monotonic() - self._began,
             notes=tuple(self._source.notes),
+            tally=self._tally,
             stopped=self._control.stop.is_set(),
         )
 
@@ -243,7 +254,8 @@ class Loop:
 
     def _take(self, records: Slice) -> None:
         now = self._control.clock()
-        self._buffers.add(records, take_slice(records, self._context, now), now)
+        rows = take_slice(records, self._context, now)
+        self._buffers.add(records, rows.tables, now, rows.tally)
         if self._buffers.is_due(now):
             self._flush(0)
 
@@ -299,6 +311,7 @@ class Loop:
         self._records += stored.flush.records
         self._flushes += 1
         self._rows.update(stored.written)
+        self._tally.add(stored.flush.tally)
         self._source.hint(offsets)
         self._control.on_progress(self.report())
 

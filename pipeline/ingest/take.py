@@ -1,12 +1,14 @@
 """Turn a slice of records into rows of the four tables.
 
-Every record of the slice ends as rows, as a dead letter, or (a delivery file
-without records) as nothing; a record that makes an adapter fail is isolated.
+Every record of the slice ends as rows, as a dead letter, as a count of what was
+skipped, or (a delivery file without records) as nothing; a record that makes an
+adapter fail is isolated.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,9 @@ from pipeline.events.complete import to_table_batch
 from pipeline.events.schema import TABLES
 from pipeline.ingest.batch import ANCHOR
 from pipeline.ingest.dead_letters import dead_letter_batch
+from pipeline.ingest.recognise import AUTO, Part, recogniser
 from pipeline.ingest.sources import Adapted, Refusal, load_adapter
+from pipeline.ingest.tally import Skipped, Taken, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,45 +41,94 @@ _DATA_FAULTS = (
 """What an adapter that has a bug may raise on data that nobody foresaw."""
 
 
-def take_slice(records: Slice, context: Context, now: datetime) -> dict[str, list[pa.RecordBatch]]:
-    """Return the rows of each table.
+@dataclass(frozen=True)
+class Rows:
+    """What a slice became."""
+
+    tables: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+
+
+def take_slice(records: Slice, context: Context, now: datetime) -> Rows:
+    """Return the rows of each table, and who took which records.
 
     Raises SourceError where a schema registry is down: the slice may come again.
     """
-    adapted = _adapt_readable(records, context)
+    rows = Rows()
     offsets = np.asarray(records.offsets, dtype=np.int64)
-    tables: dict[str, list[pa.RecordBatch]] = {}
-    for decoded in adapted.batches:
-        rows = to_table_batch(
-            decoded.family,
-            decoded.batch,
-            adapter=records.adapter,
-            topic=records.place.topic,
-            partition=records.place.partition,
-            offsets=offsets[decoded.rows],
-            ingest_time=now,
-            parse_status=decoded.parse_status,
-            uids=decoded.event_uids,
-        )
-        tables.setdefault(TABLES[decoded.family], []).append(rows)
-    if adapted.refusals:
-        letters = dead_letter_batch(records, adapted.refusals, now, context.tenant_id)
-        tables[ANCHOR] = [letters]
-    return tables
+    if records.instance is not None:
+        context = replace(context, instance=records.instance)
+    letters: list[pa.RecordBatch] = []
+    for name, adapted in _adapted(records, context, rows.tally):
+        for decoded in adapted.batches:
+            batch = to_table_batch(
+                decoded.family,
+                decoded.batch,
+                adapter=name,
+                topic=records.place.topic,
+                partition=records.place.partition,
+                offsets=offsets[decoded.rows],
+                ingest_time=now,
+                parse_status=decoded.parse_status,
+                uids=decoded.event_uids,
+            )
+            rows.tables.setdefault(TABLES[decoded.family], []).append(batch)
+        for reason, count in adapted.skipped.items():
+            rows.tally.skipped[Skipped(name, reason)] += count
+        if adapted.refusals:
+            letters.append(
+                dead_letter_batch(records, adapted.refusals, now, context.tenant_id, name)
+            )
+    if letters:
+        rows.tables[ANCHOR] = letters
+    return rows
 
 
-def _adapt_readable(records: Slice, context: Context) -> Adapted:
-    adapter = load_adapter(records.adapter)
-    if not records.faults:
-        return _adapt(adapter, records.values, context)
-    readable = [at for at in range(len(records.values)) if at not in records.faults]
-    adapted = _adapt(adapter, [records.values[at] for at in readable], context)
-    places = np.array(readable, dtype=np.int64)
+def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, Adapted]]:
+    """Return what each adapter made of its part; row numbers are those of the slice."""
     faults = [Refusal(at, *fault) for at, fault in records.faults.items()]
-    return Adapted(
-        [replace(batch, rows=places[batch.rows]) for batch in adapted.batches],
-        [replace(item, row=readable[item.row]) for item in adapted.refusals] + faults,
-    )
+    done = [(records.adapter, Adapted([], faults))] if faults else []
+    for name, parts in _sorted_out(records, context).items():
+        tally.taken[Taken(records.place.topic, records.adapter, name)] += len(parts)
+        if name is None:
+            unknown = [_unknown(part) for part in parts]
+            done.append((records.adapter, Adapted([], unknown)))
+        else:
+            found = _adapt(load_adapter(name), [part.value for part in parts], context)
+            done.append((name, _placed(found, parts)))
+    if faults:
+        unread = None if records.adapter == AUTO else records.adapter
+        tally.taken[Taken(records.place.topic, records.adapter, unread)] += len(faults)
+    return done
+
+
+def _sorted_out(records: Slice, context: Context) -> dict[str | None, list[Part]]:
+    readable = [at for at in range(len(records.values)) if at not in records.faults]
+    if records.adapter != AUTO:
+        parts = [Part(at, records.adapter, records.values[at]) for at in readable]
+        return {records.adapter: parts} if parts else {}
+    known = recogniser(context.adapters)
+    found: defaultdict[str | None, list[Part]] = defaultdict(list)
+    for at in readable:
+        for part in known.parts(at, records.values[at]):
+            found[part.adapter].append(part)
+    return dict(found)
+
+
+def _unknown(part: Part) -> Refusal:
+    return Refusal(part.row, *part.fault, None if part.is_whole else part.value)
+
+
+def _placed(found: Adapted, parts: Sequence[Part]) -> Adapted:
+    """Return the same with the rows' and the refusals' places in the slice."""
+    places = np.array([part.row for part in parts], dtype=np.int64)
+    refusals = []
+    for item in found.refusals:
+        part = parts[item.row]
+        raw = part.value if item.raw is None and not part.is_whole else item.raw
+        refusals.append(replace(item, row=part.row, raw=raw))
+    batches = [replace(batch, rows=places[batch.rows]) for batch in found.batches]
+    return Adapted(batches, refusals, found.skipped)
 
 
 def _adapt(adapter: Adapter, values: Sequence[bytes | None], context: Context) -> Adapted:
@@ -95,4 +148,5 @@ def _adapt(adapter: Adapter, values: Sequence[bytes | None], context: Context) -
     return Adapted(
         head.batches + [replace(b, rows=b.rows + middle) for b in tail.batches],
         head.refusals + [replace(item, row=item.row + middle) for item in tail.refusals],
+        head.skipped + tail.skipped,
     )

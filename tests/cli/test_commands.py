@@ -211,7 +211,7 @@ def test_a_replay_with_the_right_adapter_becomes_events_once(cli, tmp_path):
         "eventType": "AwsApiCall",
     }
     (tmp_path / "trail.jsonl").write_text(json.dumps(record) + "\n")
-    cli("ingest", "--from", tmp_path / "trail.jsonl")
+    cli("ingest", "--from", tmp_path / "trail.jsonl", "--adapter", "native")
 
     dry = cli("dead-letters", "replay", "--adapter", "cloudtrail", "--dry-run").json
     first = cli("dead-letters", "replay", "--adapter", "cloudtrail").json

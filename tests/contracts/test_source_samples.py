@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import orjson
+import pyarrow as pa
 import pytest
 
 from pipeline.events.schema import FAMILIES, defaults
 from pipeline.ingest.batch import ANCHOR, Slice, TopicPartition
 from pipeline.ingest.file_records import Faulty, read_records
+from pipeline.ingest.files import wrapping_of
+from pipeline.ingest.recognise import AUTO
 from pipeline.ingest.samples import sample_path
 from pipeline.ingest.sources import Context, adapter_names, load_adapter
 from pipeline.ingest.take import take_slice
+from pipeline.ingest.tally import Taken
 from tests.factories import NOW
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -117,13 +123,43 @@ def test_nothing_of_a_sample_s_secrets_is_stored(name):
     assert leaks(name, records_of(name)) == []
 
 
+@each_sample
+def test_a_source_recognises_its_own_records_and_no_other_s(name):
+    source = load_adapter(name)
+    records = {other: list(map(orjson.loads, records_of(other))) for other in SAMPLED}
+
+    assert [record for record in records.pop(name) if not source.recognises(record)] == []
+    taken = {
+        other: [record for record in found if source.recognises(record)]
+        for other, found in records.items()
+    }
+    assert {other: found for other, found in taken.items() if found} == {}
+
+
+@each_sample
+def test_a_sample_read_as_auto_gives_what_it_gives_by_name(name):
+    path = sample_path(name)
+    values = list(read_records(path, wrapping_of(AUTO)))
+    place = TopicPartition(f"file:{name}", 0)
+    asked = Slice(place, AUTO, values, range(len(values)))
+    named = replace(asked, adapter=name, values=records_of(name))
+
+    auto, known = (take_slice(item, Context(), NOW) for item in (asked, named))
+
+    assert auto.tally.taken == {Taken(place.topic, AUTO, name): len(values)}
+    assert auto.tally.skipped == known.tally.skipped
+    assert {t: pa.Table.from_batches(b) for t, b in auto.tables.items()} == {
+        t: pa.Table.from_batches(b) for t, b in known.tables.items()
+    }
+
+
 def leaks(name, values):
     """Return the columns in which a secret of the sample would be stored."""
     place = TopicPartition(f"file:{name}", 0)
-    tables = take_slice(Slice(place, name, values, range(len(values))), Context(), NOW)
+    rows = take_slice(Slice(place, name, values, range(len(values))), Context(), NOW)
     return [
         (table, column, row.get("reason") if table == ANCHOR else row["event_id"])
-        for table, batches in tables.items()
+        for table, batches in rows.tables.items()
         for batch in batches
         for row in batch.to_pylist()
         for column, value in row.items()

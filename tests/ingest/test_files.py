@@ -204,7 +204,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it_and_nothing_is_read(
 
 
 def test_an_unknown_adapter_is_an_error_that_names_the_known_ones(tmp_path, lake):
-    with pytest.raises(SourceError, match="no adapter 'splunk'; there are cloudtrail, native"):
+    with pytest.raises(SourceError, match=r"no adapter 'splunk'; there are .*cloudtrail, .*native"):
         ingest_files([], adapter="splunk", sink=lake, now=NOW)
 
 

@@ -43,6 +43,8 @@ class Context:
     registry: SchemaLookup | None = None
     instance: str | None = None
     """Which cluster, vault or gateway the records are of, where they do not say it."""
+    adapters: tuple[str, ...] = ()
+    """YAML files of the user's that `auto` asks before our sources."""
 
 
 @dataclass(frozen=True)
