@@ -13,7 +13,8 @@ the source's `shape`: what has another type is null, what is not named is never 
 `sha256` (VARCHAR, of the whole record, where a statement names it) and one VARCHAR digest
 per name in `digests`; `records` holds every record of the batch, so that they may be
 compared.  `$tenant_id` and `$instance` are bound.  `is_partial` (BOOLEAN) beside the
-contract's columns marks a row as partial.
+contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's `event_uid`
+is made of instead of its columns, where these depend on the records around it.
 A record that comes out of no statement is refused: nothing is lost in silence.
 """
 
@@ -31,6 +32,7 @@ import orjson
 import pyarrow as pa
 
 from pipeline.events.conform import conform_batch
+from pipeline.events.identity import digests
 from pipeline.events.schema import FAMILIES
 from pipeline.events.wire import Decoded
 from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member, parse_json
@@ -39,10 +41,13 @@ from pipeline.ingest.sources import Adapted, Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pipeline.events.conform import Conformed
     from pipeline.ingest.sources import Context
 
 _FOLDER = Path(__file__).parent / "sources" / "sql"
 _NO_ROW = "holds no event of this source"
+_OURS = {"part", "is_partial", "uid_of"}
+"""What a statement gives besides the contract's columns."""
 
 
 @dataclass
@@ -74,6 +79,8 @@ class SqlSource:
     """The records of a document that lists them otherwise than under `wrapper`; else None."""
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     """A record as the statements read it, where a vendor spells its names in several ways."""
+    derive: Callable[[Sequence[dict[str, Any]]], Mapping[str, Sequence[str | None]]] | None = None
+    """More VARCHAR columns of `records`, made of all records of the batch at once."""
 
     def adapt(self, values: Sequence[bytes | None], context: Context) -> Adapted:
         """Return the rows of all statements; see `sources.Adapter`."""
@@ -166,11 +173,14 @@ class SqlSource:
             "record": pa.array(batch.texts, pa.large_string()),
         }
         if any("sha256" in statement for statement in self.statements.values()):
-            digests = [digest(record) for record in batch.documents]
-            columns["sha256"] = pa.array(digests, pa.string())
+            whole = [digest(record) for record in batch.documents]
+            columns["sha256"] = pa.array(whole, pa.string())
         for name, path in self.digests.items():
             found = [digest_or_none(member(record, *path)) for record in batch.documents]
             columns[name] = pa.array(found, pa.string())
+        if self.derive is not None:
+            for name, derived in self.derive(batch.documents).items():
+                columns[name] = pa.array(derived, pa.string())
         return pa.table(columns)
 
     def _answer(self, con: duckdb.DuckDBPyConnection, batch: _Batch, context: Context) -> Adapted:
@@ -209,14 +219,13 @@ class SqlSource:
     ) -> list[Refusal]:
         parts = found.column("part").to_numpy()
         partial = np.zeros(found.num_rows, dtype=bool)
-        dropped = ["part"]
         if "is_partial" in found.schema.names:
             marks = found.column("is_partial").fill_null(False)
             partial = marks.to_numpy(zero_copy_only=False)
-            dropped.append("is_partial")
-        built = conform_batch(family, found.drop_columns(dropped))
+        ours = [name for name in found.schema.names if name in _OURS]
+        built = conform_batch(family, found.drop_columns(ours))
         kept = replace(built, partial=built.partial | partial[built.rows], failures=[])
-        decoded.take(kept, np.array(batch.rows, dtype=np.int64)[parts])
+        decoded.take(kept, np.array(batch.rows, dtype=np.int64)[parts], _uids(kept, found))
         return [
             self._refuse(batch, int(parts[row]), stage, reason)
             for row, stage, reason in built.failures
@@ -227,6 +236,15 @@ class SqlSource:
             return Refusal(batch.rows[part], stage, reason)
         raw = dump_json(without(batch.documents[part], self.hidden))
         return Refusal(batch.rows[part], stage, reason, raw)
+
+
+def _uids(kept: Conformed, found: pa.RecordBatch) -> list[str] | None:
+    if "uid_of" not in found.schema.names:
+        return None
+    bases = found.column("uid_of").take(pa.array(kept.rows)).to_pylist()
+    names = (kept.batch.column(name).to_pylist() for name in ("tenant_id", "source", "event_id"))
+    told = zip(*names, bases, strict=True)
+    return digests(kept.family, ("\0".join(row).encode() for row in told))
 
 
 def without(record: Any, paths: Sequence[tuple[str, ...]]) -> Any:
