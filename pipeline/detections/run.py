@@ -29,7 +29,7 @@ from pipeline.detections.finding import Changes, Look, statement, work_out
 from pipeline.detections.identities import write_identities
 from pipeline.detections.ledger import Claim, Task, Window, alone, claim, write
 from pipeline.detections.policy import record_policy
-from pipeline.detections.settle import halve_memory, settle_calls
+from pipeline.detections.settle import halve_memory, hold_few, settle_calls
 from pipeline.detections.suppress import load_suppressions
 from pipeline.errors import RuleError, RuleErrors
 from pipeline.lake.tables import tables
@@ -160,7 +160,9 @@ def _run_round(
         lake.connect(comments=False, scratch=Path(scratch)) as con,
     ):
         halve_memory(con)
-        settle_calls(con, [one.rule for one in claims], Path(scratch))
+        rules = [one.rule for one in claims]
+        if not settle_calls(con, rules, Path(scratch)):
+            hold_few(con, rules)
         register_policy(con, registry)
         outcomes = [_run_claim(con, registry, one, now) for one in claims]
         changes = pa.concat_tables([_nothing("finding_history"), *_all(outcomes, "history")])

@@ -1,8 +1,9 @@
-"""Work the `calls` view out once, where many rules would each work it out again.
+"""Work views out once, where many rules would each work them out again.
 
-Takes the rules of one run and a connection; leaves `calls` as a view over a file
-with the columns that these rules name.  The view joins three tables by text: on
-millions of calls that costs more than what a rule then does with the rows.
+Takes the rules of one run and a connection.  Of a large lake it leaves `calls` as a
+view over a file with the columns that these rules name: the view joins three tables
+by text, and on millions of calls that costs more than what a rule then does with the
+rows.  Of a small lake it leaves everything in memory.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
 
 LEAST_CALLS = 500_000
 """Below it the rules of a run cost less than the file."""
+FEW_ROWS = 50_000
+"""Up to so many rows in every table, opening files for each rule costs more than the rules."""
 LEAST_READERS = 4
 """Statements that read `calls`; the file costs about as much as three of them."""
 VIEW = "calls"
+_ALWAYS_READ = {"tool_calls", "token_events", "secret_events", "watermarks", "source_gaps"}
+_WRITTEN = {"findings", "finding_history", "runs", "outbox", "deliveries"}
+"""Changed in the run itself, and read again."""
 
 
 def settle_calls(con: duckdb.DuckDBPyConnection, rules: Iterable[Rule], scratch: Path) -> bool:
@@ -49,6 +55,29 @@ def settle_calls(con: duckdb.DuckDBPyConnection, rules: Iterable[Rule], scratch:
     )
     con.execute("RESET preserve_insertion_order")
     con.execute(f"CREATE OR REPLACE VIEW {VIEW} AS SELECT * FROM read_parquet({file})")  # noqa: S608
+    return True
+
+
+def hold_few(con: duckdb.DuckDBPyConnection, rules: Iterable[Rule]) -> bool:
+    """Hold what the rules read in memory if it is little; return whether it is.
+
+    Each statement would otherwise open the files of all views behind the ones it names.
+    """
+    statements = {statement for rule in rules for statement in rule.sql.values()}
+    if len(statements) < LEAST_READERS:
+        return False
+    words = {word for statement in statements for word in re.findall(r"\w+", statement)}
+    found = con.execute(
+        "SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'"
+    ).fetchall()
+    views = sorted({row[0] for row in found} & (words | _ALWAYS_READ) - _WRITTEN)
+    for view in views:
+        (rows,) = con.execute(f"SELECT count(*) FROM main.{name(view)}").fetchall()[0]  # noqa: S608
+        if rows > FEW_ROWS:
+            return False
+    for view in views:
+        # A temporary table stands before the view of its name.
+        con.execute(f"CREATE TEMP TABLE {name(view)} AS FROM main.{name(view)}")
     return True
 
 

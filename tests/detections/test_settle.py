@@ -123,3 +123,25 @@ def _memory_limit(con):
     (limit,) = con.execute("SELECT current_setting('memory_limit')").fetchall()[0]
     size, unit = limit.split()
     return float(size), unit
+
+
+def test_a_small_lake_is_held_in_memory_with_the_same_rows(lake, readers):
+    shown = "SELECT tenant_id, agent_id, event_time, event_uid, outcome FROM calls ORDER BY ALL"
+    is_held = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'calls'"
+    with lake.connect(comments=False) as con:
+        before = con.execute(shown).fetchall()
+        assert con.execute(is_held).fetchall() == [(0,)]
+        assert settle.hold_few(con, readers)
+        assert con.execute(is_held).fetchall() == [(1,)]
+        assert con.execute(shown).fetchall() == before
+
+
+def test_a_lake_with_one_larger_table_and_a_run_of_few_rules_are_left_alone(
+    lake, readers, monkeypatch
+):
+    with lake.connect(comments=False) as con:
+        assert not settle.hold_few(con, readers[1:])
+        monkeypatch.setattr(settle, "FEW_ROWS", 2)
+        assert not settle.hold_few(con, readers)
+        tables = con.execute("SELECT count(*) FROM duckdb_tables() WHERE temporary").fetchall()
+    assert tables == [(0,)]
