@@ -1,4 +1,4 @@
-"""What a declared adapter makes of sample files, before it is let loose on a topic.
+"""What an adapter makes of sample files, before it is let loose on a topic.
 
 Reads the files, writes nothing.
 """
@@ -17,12 +17,11 @@ from pipeline.ingest.file_records import Faulty, read_records
 from pipeline.ingest.sources import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-    from pipeline.ingest.declared import DeclaredAdapter
-    from pipeline.ingest.sources import Adapted
+    from pipeline.ingest.sources import Adapted, Adapter
 
 _BATCH = 10_000
 
@@ -73,8 +72,23 @@ def check_declared(file: str | Path, samples: Sequence[str | Path]) -> DeclaredR
             a sample that cannot be opened.
     """
     adapter = load_declared(str(file))
-    report = DeclaredReport(adapter.name)
-    work = _Work(adapter, report)
+    return check_adapter(adapter.name, adapter, samples, adapter.declared_fields())
+
+
+def check_adapter(
+    name: str,
+    adapter: Adapter,
+    samples: Sequence[str | Path],
+    fields: Mapping[str, Sequence[str]] | None = None,
+    context: Context | None = None,
+) -> DeclaredReport:
+    """Return what any adapter makes of the records in `samples`.
+
+    `fields` are the contract's fields, by family, that it should fill somewhere.
+    Raises SourceError where a sample cannot be opened.
+    """
+    report = DeclaredReport(name)
+    work = _Work(adapter, report, context or Context(), fields or {})
     for sample in map(Path, samples):
         for first, values in _batches(sample, adapter.WRAPPER):
             work.take(sample.name, first, values)
@@ -96,8 +110,10 @@ def _batches(path: Path, wrapper: str | None) -> Iterator[tuple[int, list[bytes 
 
 @dataclass
 class _Work:
-    adapter: DeclaredAdapter
+    adapter: Adapter
     report: DeclaredReport
+    context: Context
+    fields: Mapping[str, Sequence[str]]
     rows: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -112,7 +128,7 @@ class _Work:
                 self._refuse(record.stage, record.reason, f"{file}: record {first + at}")
         places = [at for at, record in enumerate(records) if isinstance(record, bytes)]
         values = [record for record in records if isinstance(record, bytes)]
-        adapted = self.adapter.adapt(values, Context())
+        adapted = self.adapter.adapt(values, self.context)
         for refusal in adapted.refusals:
             place = f"{file}: record {first + places[refusal.row]}"
             self._refuse(refusal.stage, refusal.reason, place)
@@ -126,7 +142,7 @@ class _Work:
         self.report.refused = [
             Refused(*key, count, self.first[key]) for key, count in self.reasons.most_common()
         ]
-        for family, columns in self.adapter.declared_fields().items():
+        for family, columns in self.fields.items():
             empty = [name for name in columns if (family, name) not in self.filled]
             if empty:
                 self.report.never_filled[family] = empty
