@@ -80,6 +80,8 @@ class Slice:
     """Index of a record that the source itself could not read; stage and reason."""
     instance: str | None = None
     """The cluster, vault or gateway that the topic is of, where it was configured."""
+    received_at: datetime | None = None
+    """When the records had come at the latest: a file's last change; None is now."""
 
     @cached_property
     def size(self) -> int:

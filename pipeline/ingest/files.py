@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class FileSource:
         self._starts: Mapping[TopicPartition, int] = {}
         self._reading: tuple[TopicPartition, Iterator[bytes | Faulty]] | None = None
         self._offset = 0
+        self._changed: datetime | None = None
         self._paused = False
         self.notes: list[str] = []
 
@@ -64,6 +66,8 @@ class FileSource:
         if self._reading is None:
             place, path = self._waiting.popleft()
             self._reading, self._offset = (place, read_records(path, self._wrapping)), 0
+            with _opening(path):
+                self._changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         return self._next_slice(*self._reading)
 
     def _next_slice(self, place: TopicPartition, records: Iterator[bytes | Faulty]) -> list[Slice]:
@@ -83,7 +87,8 @@ class FileSource:
             self._reading = None
             self._note_end(place, first)
             return []
-        whole = Slice(place, self._adapter, values, range(first, self._offset), faults)
+        offsets = range(first, self._offset)
+        whole = Slice(place, self._adapter, values, offsets, faults, received_at=self._changed)
         start = self._starts.get(place, 0)
         return [whole.behind(start)] if self._offset > start else []
 

@@ -12,7 +12,7 @@ They read one table, `records`: `part` (BIGINT, one record), `r` (STRUCT, the re
 the source's `shape`: what has another type is null, what is not named is never read),
 `sha256` (VARCHAR, of the whole record, where a statement names it) and one VARCHAR digest
 per name in `digests`; `records` holds every record of the batch, so that they may be
-compared.  `$tenant_id` and `$instance` are bound.  `is_partial` (BOOLEAN) beside the
+compared.  `$tenant_id`, `$instance` and `$received_at` are bound.  `is_partial` (BOOLEAN) beside the
 contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's `event_uid`
 is made of instead of its columns, where these depend on the records around it.
 A record that comes out of no statement is refused: nothing is lost in silence.
@@ -277,6 +277,10 @@ def _add(batch: _Batch, row: int, document: dict[str, Any], text: str, *, whole:
 
 def _select(con: duckdb.DuckDBPyConnection, sql: str, context: Context) -> pa.Table:
     (statement,) = con.extract_statements(sql)
-    known = {"tenant_id": context.tenant_id, "instance": context.instance}
+    known = {
+        "tenant_id": context.tenant_id,
+        "instance": context.instance,
+        "received_at": context.received_at,
+    }
     bound = {name: known[name] for name in statement.named_parameters}
     return con.sql(statement.query, params=bound).to_arrow_table()

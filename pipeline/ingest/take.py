@@ -56,8 +56,8 @@ def take_slice(records: Slice, context: Context, now: datetime) -> Rows:
     """
     rows = Rows()
     offsets = np.asarray(records.offsets, dtype=np.int64)
-    if records.instance is not None:
-        context = replace(context, instance=records.instance)
+    instance = context.instance if records.instance is None else records.instance
+    context = replace(context, instance=instance, received_at=min(records.received_at or now, now))
     letters: list[pa.RecordBatch] = []
     for name, adapted in _adapted(records, context, rows.tally):
         for decoded in adapted.batches:

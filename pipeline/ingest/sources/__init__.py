@@ -30,6 +30,7 @@ from pipeline.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pipeline.events.wire import DecodedBatch, SchemaLookup
 
@@ -45,6 +46,8 @@ class Context:
     """Which cluster, vault or gateway the records are of, where they do not say it."""
     adapters: tuple[str, ...] = ()
     """YAML files of the user's that `auto` asks before our sources."""
+    received_at: datetime | None = None
+    """When the records had come at the latest, for those that bear no time themselves."""
 
 
 @dataclass(frozen=True)
