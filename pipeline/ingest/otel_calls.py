@@ -1,0 +1,292 @@
+"""Which spans are calls, who made them, and which of them tell of one call.
+
+Works on the spans of one batch.  A trace's spans may come in several: children end,
+and are sent, before their parents.  So what names a call must not depend on it:
+an MCP client span names its call by itself, an MCP server span by its parent, which is
+the client's span wherever it came.  Only a tool span takes the name of the client span
+below it, which the same process sends with it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from pipeline.ingest import otel_words as words
+from pipeline.ingest.otel_spans import Span, text_of
+
+CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "agent")
+_TOOL_AFTER = re.compile(r"(?:^|\s)(?:execute_tool|tools/call|running tool:)\s+(\S.*)$", re.DOTALL)
+_MODEL_SIGNS = ("gen_ai.request.model", "gen_ai.system", "gen_ai.provider.name")
+_MAX_ANCESTORS = 256
+
+SpanKey = tuple[str | None, str | None]
+
+
+@dataclass(slots=True)
+class Who:
+    """What a span and its ancestors say of who acts."""
+
+    agent: Span | None = None
+    """The span that names the agent best."""
+    parent: Span | None = None
+    """The same of the agent that asked for it."""
+    session: str | None = None
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A span in its place."""
+
+    span: Span
+    part: str
+    """One of CALL_PARTS, or the reason for which the span is skipped."""
+    tool: str | None = None
+    above: Node | None = None
+    """The nearest span above that is a call or an agent's run."""
+    same: Node | None = None
+    """The span above that tells of the same call."""
+    below: list[Node] = field(default_factory=list)
+    """Spans right below that tell of the same call."""
+    is_repeat: bool = False
+    """Whether a span above of the same source tells of the same call."""
+    is_gateway: bool = False
+    """Whether the service that was asked called the same tool on."""
+    who: Who | None = None
+
+
+class Traces:
+    """The spans of one batch by their ids."""
+
+    def __init__(self, spans: list[Span]) -> None:
+        self.nodes = [_node(span) for span in spans]
+        self._known: dict[SpanKey, Node] = {}
+        for node in self.nodes:
+            self._known.setdefault((node.span.trace_id, node.span.span_id), node)
+        calls = [node for node in self.nodes if node.part in CALL_PARTS]
+        for node in calls:
+            node.above = self._nearest(node)
+        self._join(calls)
+
+    def who(self, node: Node) -> Who:
+        """Return who acts in a span, from its own attributes and those above it."""
+        way = []
+        at: Node | None = node
+        while at is not None and at.who is None:
+            at.who = Who()  # so that spans which name each other as parents end here
+            way.append(at)
+            at = self._parent(at)
+        found = at.who if at is not None and at.who is not None else Who()
+        for one in reversed(way):
+            found = one.who = _narrow(found, one)
+        return found
+
+    def _parent(self, node: Node) -> Node | None:
+        parent = node.span.parent_id
+        return self._known.get((node.span.trace_id, parent)) if parent else None
+
+    def _nearest(self, node: Node) -> Node | None:
+        at = self._parent(node)
+        for _ in range(_MAX_ANCESTORS):
+            if at is None or at is node:
+                return None
+            if at.part in CALL_PARTS:
+                return at
+            at = self._parent(at)
+        return None
+
+    def _join(self, calls: list[Node]) -> None:
+        by_tool_call: dict[tuple[str | None, str | None], Node] = {}
+        for node in calls:
+            if node.part == "tool":
+                key = (node.span.trace_id, node.span.first(words.TOOL_CALL_ID))
+                by_tool_call.setdefault(key, node)
+        for node in calls:
+            above = node.above
+            if node.part == "mcp_client" and (above is None or above.part == "agent"):
+                tool_call = node.span.first(words.TOOL_CALL_ID)
+                above = by_tool_call.get((node.span.trace_id, tool_call)) if tool_call else None
+            if above is None or node in _upward(above):
+                continue
+            if _is_same_call(above, node):
+                node.same = above
+                above.below.append(node)
+                node.is_repeat = source_of(node) in map(source_of, _upward(above))
+            elif (above.part, node.part, above.tool) == ("mcp_server", "mcp_client", node.tool):
+                above.is_gateway = service_of(above.span) == service_of(node.span)
+
+
+def call_id(node: Node) -> str:
+    """Return the name that all observations of a call share."""
+    client = _client_of(node)
+    if client is not None:
+        return f"{client.span.trace_id}/{client.span.span_id}"
+    if node.part == "mcp_server" and node.same is None and node.span.parent_id:
+        return f"{node.span.trace_id}/{node.span.parent_id}"
+    top = _upward(node)[-1].span
+    return f"{top.trace_id}/{top.span_id}"
+
+
+def observations(node: Node) -> list[Node]:
+    """Return the spans above and below that tell of the same call, this one first."""
+    found = _upward(node)
+    waiting = list(node.below)
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += one.below
+    return found
+
+
+def is_invocation(node: Node) -> bool:
+    """Return whether an agent's run shows that another agent asked for it.
+
+    Where a tool call stands between the two, that is what asked for it.
+    """
+    return node.above is not None and node.above.part == "agent"
+
+
+def agent_of(span: Span) -> str | None:
+    """Return the id of the agent that a span names, else its name."""
+    is_agent = str(span.attributes.get("traceloop.span.kind")).lower() == "agent"
+    named = ("traceloop.entity.name",) if is_agent else ()
+    return span.first(words.AGENT_ID + words.AGENT_NAME + named)
+
+
+def source_of(node: Node) -> str:
+    """Return who observed a call: the layer and the library, at a service."""
+    layer = {"retrieval": "tool", "create": "agent"}.get(node.part, node.part)
+    system = f"otel.{layer}.{node.span.scope}" if node.span.scope else f"otel.{layer}"
+    service = service_of(node.span)
+    return f"{system}:{service}" if service else system
+
+
+def service_of(span: Span) -> str | None:
+    """Return the name of a span's service; None where the SDK made one up."""
+    name = text_of(span.resource.get("service.name"))
+    if name is None or name.startswith("unknown_service"):
+        return None
+    space = text_of(span.resource.get("service.namespace"))
+    return f"{space}/{name}" if space else name
+
+
+def _node(span: Span) -> Node:
+    part = _part(span)
+    tool = _tool_name(span, part) if part in CALL_PARTS else None
+    return Node(span, part, tool)
+
+
+def _part(span: Span) -> str:
+    attributes = span.attributes
+    if not attributes:
+        return words.OTHER
+    method = attributes.get("mcp.method.name")
+    if isinstance(method, str):
+        if method not in words.MCP_CALLS:
+            return words.MESSAGE
+        return f"mcp_{span.kind}" if span.kind in {"client", "server"} else "tool"
+    operation = attributes.get("gen_ai.operation.name")
+    if isinstance(operation, str) and operation.lower() in words.OPERATIONS:
+        part = words.OPERATIONS[operation.lower()]
+        is_vague = part == "retrieval" and "gen_ai.data_source.id" not in attributes
+        return words.OTHER if is_vague else part
+    return _part_by_library(span)
+
+
+def _part_by_library(span: Span) -> str:
+    attributes = span.attributes
+    for name in ("openinference.span.kind", "traceloop.span.kind"):
+        kind = attributes.get(name)
+        if isinstance(kind, str):
+            return words.LIBRARY_KINDS.get(kind.lower(), words.OTHER)
+    if "ai.toolCall.name" in attributes or "gen_ai.tool.name" in attributes:
+        return "tool"
+    if span.first(words.AGENT_NAME) and span.name.startswith(("invoke_agent", "agent run")):
+        return "agent"
+    if any(name in attributes for name in _MODEL_SIGNS):
+        return words.MODEL_CALL
+    return words.OTHER
+
+
+def _tool_name(span: Span, part: str) -> str | None:
+    fixed = {"retrieval": "retrieval", "create": "create_agent", "agent": "invoke_agent"}.get(part)
+    if fixed:
+        return fixed
+    method = span.attributes.get("mcp.method.name")
+    if isinstance(method, str) and method != "tools/call":
+        return method
+    named = span.first(words.TOOL_NAME)
+    if named:
+        return named
+    told = _TOOL_AFTER.search(span.name)
+    return told.group(1).strip() if told else span.first(("traceloop.entity.name",))
+
+
+def _is_same_call(above: Node, node: Node) -> bool:
+    if above.tool is None or above.tool != node.tool:
+        return False
+    is_other_library = above.span.scope != node.span.scope
+    match above.part, node.part:
+        case ("tool", "tool"):
+            return is_other_library
+        case ("tool", "mcp_client" | "mcp_server") | ("mcp_client", "mcp_client" | "mcp_server"):
+            return True
+        case ("mcp_server", "tool"):
+            # A server that passes a request on within itself.
+            return "mcp.method.name" in node.span.attributes and not is_other_library
+        case _:
+            return False
+
+
+def _upward(node: Node) -> list[Node]:
+    """Return a span and those above it that tell of the same call; joining makes no rings."""
+    found = [node]
+    while found[-1].same is not None:
+        found.append(found[-1].same)
+    return found
+
+
+def _client_of(node: Node) -> Node | None:
+    """Return the client span next to the wire: above a server's span, or the last one below."""
+    above = _upward(node)[1:]
+    if any(one.part == "mcp_server" for one in [node, *above]):
+        return next((one for one in above if one.part == "mcp_client"), None)
+    clients = [one for one in (node, *observations(node)[len(above) + 1 :]) if _is_last(one)]
+    return max(
+        clients, key=lambda one: (one.span.start_us or 0, one.span.span_id or ""), default=None
+    )
+
+
+def _is_last(node: Node) -> bool:
+    return node.part == "mcp_client" and all(one.part != "mcp_client" for one in node.below)
+
+
+def _narrow(found: Who, node: Node) -> Who:
+    """Return who acts in a span, given who acts in the one above it."""
+    span = node.span
+    attributes = span.attributes
+    if not attributes:
+        return found
+    agent, parent = found.agent, found.parent
+    if node.part != "create" and agent_of(span):
+        if agent is None:
+            agent = span
+        elif node.part == "agent" or not _is_same_agent(agent, span):
+            agent, parent = span, agent
+        elif not agent.first(words.AGENT_ID):
+            agent = span
+    return Who(
+        agent,
+        parent,
+        span.first(words.SESSION) or found.session or span.first(words.MCP_SESSION),
+        span.first(words.USER) or found.user,
+    )
+
+
+def _is_same_agent(one: Span, other: Span) -> bool:
+    for names in (words.AGENT_ID, words.AGENT_NAME):
+        mine, theirs = one.first(names), other.first(names)
+        if mine and theirs:
+            return mine == theirs
+    return False

@@ -1,0 +1,181 @@
+"""The words of OpenTelemetry's agents: which attributes are read, and what spans are told by.
+
+Both generations of the GenAI and MCP conventions, and what libraries wrote before
+or beside them: OpenInference, OpenLLMetry (`traceloop.*`), any-agent, pydantic-ai,
+Google ADK, Vercel's AI SDK.  Of several spellings the first that is there counts.
+"""
+
+from __future__ import annotations
+
+AGENT_ID = ("gen_ai.agent.id",)
+AGENT_NAME = ("gen_ai.agent.name", "agent.name", "agent_name")
+AGENT_VERSION = ("gen_ai.agent.version",)
+SESSION = ("gen_ai.conversation.id", "session.id")
+MCP_SESSION = ("mcp.session.id",)
+"""Of older revisions, between one client and one server: where nothing else is told."""
+USER = (
+    "user.id",
+    "enduser.id",
+    "langfuse.user.id",
+    "traceloop.association.properties.user_id",
+)
+TOOL_NAME = ("gen_ai.tool.name", "tool.name", "ai.toolCall.name")
+TOOL_CALL_ID = ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id")
+PEER = ("service.peer.name", "peer.service")
+
+ARGUMENTS = (
+    "gen_ai.tool.call.arguments",
+    "gen_ai.tool.args",
+    "tool_arguments",
+    "mcp.request.argument",
+    "gcp.vertex.agent.tool_call_args",
+    "ai.toolCall.args",
+    "input.value",
+    "traceloop.entity.input",
+)
+RESULT = (
+    "gen_ai.tool.call.result",
+    "gen_ai.output",
+    "tool_response",
+    "mcp.response.value",
+    "gcp.vertex.agent.tool_response",
+    "ai.toolCall.result",
+    "output.value",
+    "traceloop.entity.output",
+)
+
+EXT = (
+    "enduser.scope",
+    "error.type",
+    "gen_ai.agent.call.id",
+    "gen_ai.agent.name",
+    "gen_ai.provider.name",
+    "gen_ai.system",
+    "gen_ai.tool.call.id",
+    "gen_ai.tool.type",
+    "http.response.status_code",
+    "jsonrpc.request.id",
+    "mcp.protocol.version",
+    "rpc.response.status_code",
+)
+"""Kept under `ext` where no column holds them; names and codes, never content."""
+
+STATUS_CODES = (
+    "error.type",
+    "rpc.response.status_code",
+    "rpc.grpc.status_code",
+    "rpc.jsonrpc.error_code",
+    "http.response.status_code",
+    "http.status_code",
+)
+
+CONTENT = frozenset(ARGUMENTS + RESULT)
+"""Read for their digest alone."""
+
+READ = frozenset(
+    (
+        *AGENT_ID,
+        *AGENT_NAME,
+        *AGENT_VERSION,
+        *SESSION,
+        *MCP_SESSION,
+        *USER,
+        *TOOL_NAME,
+        *TOOL_CALL_ID,
+        *PEER,
+        *EXT,
+        *STATUS_CODES,
+        *CONTENT,
+        "client.address",
+        "gen_ai.data_source.id",
+        "gen_ai.operation.name",
+        "gen_ai.prompt.name",
+        "gen_ai.request.model",
+        "mcp.method.name",
+        "mcp.resource.uri",
+        "network.protocol.name",
+        "network.transport",
+        "openinference.span.kind",
+        "server.address",
+        "server.port",
+        "traceloop.entity.name",
+        "traceloop.span.kind",
+        "user_agent.original",
+    )
+)
+"""Of a span's attributes; all others stay unread."""
+
+READ_OF_RESOURCE = frozenset(
+    {
+        "cloud.resource_id",
+        "deployment.environment",
+        "deployment.environment.name",
+        "k8s.cluster.name",
+        "k8s.cronjob.name",
+        "k8s.daemonset.name",
+        "k8s.deployment.name",
+        "k8s.job.name",
+        "k8s.namespace.name",
+        "k8s.pod.name",
+        "k8s.statefulset.name",
+        "service.instance.id",
+        "service.name",
+        "service.namespace",
+    }
+)
+
+WORKLOADS = tuple(
+    f"k8s.{kind}.name"
+    for kind in ("deployment", "statefulset", "daemonset", "cronjob", "job", "pod")
+)
+
+MODEL_CALL = "a call of a model"
+AGENT_RUN = "an agent's run whose caller is not shown, or is the tool call above it"
+STEP = "a workflow or a step of it"
+MESSAGE = "an MCP message that calls nothing"
+REPEATED = "an inner span of the same call by the same library"
+TWICE = "a span that stands twice in one value"
+OTHER = "a span of no agent"
+NO_SPANS = "an export without spans"
+
+MCP_CALLS = {"tools/call": None, "resources/read": "read", "prompts/get": "read"}
+"""MCP methods that are calls, with what they do where the method says it."""
+
+OPERATIONS = {
+    "execute_tool": "tool",
+    "retrieval": "retrieval",
+    "invoke_agent": "agent",
+    "create_agent": "create",
+    "invoke_workflow": STEP,
+    "call_llm": MODEL_CALL,
+    "chat": MODEL_CALL,
+    "completion": MODEL_CALL,
+    "embeddings": MODEL_CALL,
+    "generate_content": MODEL_CALL,
+    "image_generation": MODEL_CALL,
+    "text_completion": MODEL_CALL,
+}
+"""`gen_ai.operation.name` of both generations, and any-agent's own, to the part of a span."""
+
+LIBRARY_KINDS = {
+    "agent": "agent",
+    "chain": STEP,
+    "embedding": MODEL_CALL,
+    "llm": MODEL_CALL,
+    "reranker": MODEL_CALL,
+    "task": STEP,
+    "tool": "tool",
+    "workflow": STEP,
+}
+"""`openinference.span.kind` and `traceloop.span.kind`, in small letters."""
+
+ENVIRONMENTS = {
+    "prod": "prod",
+    "production": "prod",
+    "stage": "stage",
+    "staging": "stage",
+    "dev": "dev",
+    "development": "dev",
+    "test": "test",
+    "testing": "test",
+}

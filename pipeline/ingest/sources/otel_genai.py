@@ -1,0 +1,350 @@
+"""OpenTelemetry spans of agents: OTLP from Kafka or files, spans as the SDKs print them.
+
+A tool's execution, an MCP call as its client and as its server saw it, a read of an
+agent's data source, an agent made or asked by another agent: one tool call each.
+Spans that tell of one call share its `call_id`, and differ in `source`, which names the
+layer, the library that wrote the span, and the service.  All else is skipped and counted:
+a model call, an agent's run, a workflow's step, a span of no agent.
+
+The agent is often named only by the run above a tool's span, a user or conversation by
+any span above: they are taken from the same trace as far as it is in the same batch.
+Where that shows no agent, the service acts; of a server's span the caller is `unknown`.
+OpenTelemetry has no attribute for a delegation, nor for an identity that was proven.
+
+Arguments and results become digests; prompts, answers, messages and events are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.events.conform import build_batch
+from pipeline.events.wire import Decoded
+from pipeline.ingest import otel_words as words
+from pipeline.ingest.json_text import digest, digest_or_none, parse_json
+from pipeline.ingest.otel_calls import (
+    CALL_PARTS,
+    Node,
+    Traces,
+    Who,
+    agent_of,
+    call_id,
+    is_invocation,
+    observations,
+    service_of,
+    source_of,
+)
+from pipeline.ingest.otel_spans import id_of, read_spans, text_of
+from pipeline.ingest.sources import Adapted, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.ingest.otel_spans import Span
+    from pipeline.ingest.sources import Context
+
+WRAPPER = "spans"
+
+MAPPING = (
+    ("traceId, spanId", "event_id, trace_id, span_id"),
+    ("parentSpanId", "parent_span_id"),
+    ("startTimeUnixNano", "event_time"),
+    ("kind, gen_ai.operation.name, mcp.method.name", "observer"),
+    ("kind, scope.name, service.name", "source"),
+    ("spanId of the MCP client's span, else of the outermost span of the call", "call_id"),
+    ("gen_ai.tool.name, or after the operation in the span's name", "tool_name"),
+    ("status.code, error.type, rpc.response.status_code, ...", "outcome"),
+    ("gen_ai.agent.id, else gen_ai.agent.name, of the span or the nearest above", "agent_id"),
+    ("the same of the agent above that", "parent_agent_id"),
+    ("gen_ai.agent.version", "agent_version"),
+    ("service.instance.id", "agent_instance"),
+    ("k8s.*.name, else service.name", "workload_id"),
+    ("server.address and server.port; service.name of a server's span", "tool_server"),
+    ("network.transport, server.address, gen_ai.tool.type", "tool_protocol"),
+    ("mcp.method.name, else gen_ai.operation.name", "operation"),
+    ("mcp.resource.uri, gen_ai.prompt.name, gen_ai.data_source.id", "resource"),
+    ("mcp.method.name resources/read and prompts/get, retrieval", "action_class"),
+    ("gen_ai.conversation.id, session.id, mcp.session.id", "session_id"),
+    ("user.id, enduser.id", "subject_id"),
+    ("enduser.scope of a server's span", "presented_scopes"),
+    ("client.address of a server's span", "src_ip"),
+    ("user_agent.original", "user_agent"),
+    ("deployment.environment.name", "environment"),
+    ("gen_ai.tool.call.arguments", "args_hash"),
+    ("gen_ai.tool.call.result", "result_hash"),
+)
+
+_DENIED = re.compile(
+    r"permission|forbidden|un_?authori[sz]ed|access_?denied|not_?authori[sz]ed|unauthenticated"
+    r"|insufficient_?scope",
+    re.IGNORECASE,
+)
+_DENIED_CODES = {
+    "http.response.status_code": {"401", "403"},
+    "http.status_code": {"401", "403"},
+    "rpc.grpc.status_code": {"7", "16"},
+    "error.type": {"401", "403"},
+    "rpc.response.status_code": {"401", "403"},
+}
+_TIMEOUT = re.compile(r"time_?d?_?out|deadline_?exceeded", re.IGNORECASE)
+_CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
+_TRANSPORTS = {"pipe": "mcp_stdio", "tcp": "mcp_http", "quic": "mcp_http"}
+_OBSERVERS = {"mcp_server": "resource_server"}
+
+
+def recognises(record: object) -> bool:
+    """Return whether a record is an export of traces, or a span with its context."""
+    if isinstance(record, bytes):
+        spans = read_spans([(0, record)]).spans
+        return any(span.trace_id and span.span_id for span in spans)
+    if not isinstance(record, dict):
+        return False
+    if isinstance(record.get("resourceSpans") or record.get("resource_spans"), list):
+        return True
+    listed = record.get("spans")
+    if isinstance(listed, list) and listed:
+        return recognises(listed[0]) and "spans" not in listed[0]
+    context = record.get("context")
+    return (
+        isinstance(context, dict)
+        and id_of(context.get("trace_id"), 32) is not None
+        and id_of(context.get("span_id"), 16) is not None
+        and "attributes" in record
+    )
+
+
+def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
+    """Return one tool call per span that tells of a call."""
+    refusals = [
+        Refusal(row, "frame", "no value")
+        for row, value in enumerate(values)
+        if value is None or not value.strip()
+    ]
+    read = read_spans([(row, value) for row, value in enumerate(values) if value and value.strip()])
+    refusals += read.refusals
+    skipped = Counter({words.NO_SPANS: read.empty})
+    whole = []
+    for span in read.spans:
+        fault = _fault(span)
+        if fault:
+            refusals.append(Refusal(span.row, "adapt", fault, span.safe()))
+        else:
+            whole.append(span)
+    decoded = Decoded()
+    refusals += _take(Traces(whole), context, decoded, skipped)
+    return Adapted(decoded.batches, refusals, +skipped)
+
+
+def _fault(span: Span) -> str:
+    if span.trace_id is None:
+        return "traceId is missing or is no id"
+    if span.span_id is None:
+        return "spanId is missing or is no id"
+    if span.start_us is None:
+        return "startTimeUnixNano is missing or is no time"
+    return ""
+
+
+def _take(
+    traces: Traces, context: Context, decoded: Decoded, skipped: Counter[str]
+) -> list[Refusal]:
+    taken: list[tuple[Node, dict[str, Any]]] = []
+    refusals = []
+    seen: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for node in traces.nodes:
+        reason = _why_skipped(node)
+        if reason:
+            skipped[reason] += 1
+        elif node.tool is None:
+            reason = "gen_ai.tool.name is missing"
+            refusals.append(Refusal(node.span.row, "adapt", reason, node.span.safe()))
+        else:
+            row = _row(node, traces, context)
+            # What stands twice in one value shares its offset: nothing later tells them apart.
+            twins = seen.setdefault((node.span.row, row["event_id"]), [])
+            if row in twins:
+                skipped[words.TWICE] += 1
+                continue
+            twins.append(row)
+            taken.append((node, row))
+    if not taken:
+        return refusals
+    built = build_batch("tool_call", [row for _, row in taken])
+    decoded.take(
+        replace(built, failures=[]), np.array([node.span.row for node, _ in taken], dtype=np.int64)
+    )
+    return refusals + [
+        Refusal(taken[at][0].span.row, stage, reason, taken[at][0].span.safe())
+        for at, stage, reason in built.failures
+    ]
+
+
+def _why_skipped(node: Node) -> str:
+    if node.part not in CALL_PARTS:
+        return node.part
+    if node.part == "agent" and not is_invocation(node):
+        return words.AGENT_RUN
+    return words.REPEATED if node.is_repeat else ""
+
+
+def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
+    span = node.span
+    who = traces.who(node)
+    if node.part == "agent" and node.above is not None:
+        who = replace(traces.who(node.above), session=who.session, user=who.user)
+    outcome = _outcome(span)
+    row = {
+        "event_id": f"{span.trace_id}/{span.span_id}",
+        "source": _source(node, context),
+        "event_time": span.start_us,
+        "observer": "gateway" if node.is_gateway else _OBSERVERS.get(node.part, "agent_runtime"),
+        "tenant_id": context.tenant_id,
+        "environment": _environment(span.resource),
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_id,
+        "call_id": call_id(node),
+        "tool_name": node.tool,
+        "outcome": outcome,
+        "decision_effect": "deny" if outcome == "denied" else None,
+        "operation": span.first(("mcp.method.name", "gen_ai.operation.name")),
+        "resource": _resource(node),
+        "action_class": _action_class(node),
+        "workload_id": _workload(span),
+        "args_hash": _digest(span, words.ARGUMENTS),
+        "result_hash": _digest(span, words.RESULT),
+        "ext": _ext(span),
+    }
+    row |= _agent_columns(node, who)
+    row |= _place_columns(node)
+    return row
+
+
+def _source(node: Node, context: Context) -> str:
+    source = source_of(node)
+    if service_of(node.span) is None and context.instance:
+        return f"{source}:{context.instance}"
+    return source
+
+
+def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
+    """Return who acts; a server's own service is not who called it."""
+    span = node.span
+    if who.agent is not None:
+        agent = agent_of(who.agent)
+    elif node.part == "mcp_server":
+        agent = span.first(words.PEER)
+    else:
+        agent = service_of(span)
+    is_own = node.part != "mcp_server"
+    return {
+        "agent_id": agent or "unknown",
+        "agent_version": who.agent.first(words.AGENT_VERSION) if who.agent else None,
+        "agent_instance": text_of(span.resource.get("service.instance.id")) if is_own else None,
+        "parent_agent_id": agent_of(who.parent) if who.parent else None,
+        "session_id": who.session,
+        "subject_id": who.user,
+    }
+
+
+def _place_columns(node: Node) -> dict[str, Any]:
+    """Return where the tool is, from all spans of the call where this one does not say it."""
+    told = observations(node)
+    protocols = (_protocol(one) for one in told)
+    servers = (_server(one) for one in told)
+    columns: dict[str, Any] = {
+        "tool_protocol": next(filter(None, protocols), None),
+        "tool_server": next(filter(None, servers), None),
+    }
+    if node.part == "mcp_server":
+        scopes = node.span.first(("enduser.scope",))
+        columns["presented_scopes"] = scopes.split() if scopes else []
+        columns["src_ip"] = node.span.first(("client.address",))
+        columns["user_agent"] = node.span.first(("user_agent.original",))
+    return columns
+
+
+def _protocol(node: Node) -> str | None:
+    attributes = node.span.attributes
+    if "mcp.method.name" in attributes:
+        transport = str(attributes.get("network.transport") or "").lower()
+        has_address = "server.address" in attributes or "network.protocol.name" in attributes
+        return _TRANSPORTS.get(transport) or ("mcp_http" if has_address else None)
+    is_function = attributes.get("gen_ai.tool.type") == "function" and not node.below
+    return "function" if is_function else None
+
+
+def _server(node: Node) -> str | None:
+    if node.part == "mcp_server":
+        return service_of(node.span)
+    address = node.span.first(("server.address",))
+    port = node.span.first(("server.port",))
+    return f"{address}:{port}" if address and port else address
+
+
+def _resource(node: Node) -> str | None:
+    if node.part in {"agent", "create"}:
+        return agent_of(node.span)
+    return node.span.first(("mcp.resource.uri", "gen_ai.prompt.name", "gen_ai.data_source.id"))
+
+
+def _action_class(node: Node) -> str | None:
+    fixed = {"retrieval": "read", "create": "write"}.get(node.part)
+    return fixed or words.MCP_CALLS.get(str(node.span.attributes.get("mcp.method.name")))
+
+
+def _outcome(span: Span) -> str:
+    codes = {name: span.first((name,)) for name in words.STATUS_CODES}
+    told = [code for code in codes.values() if code]
+    if any(codes.get(name) in denied for name, denied in _DENIED_CODES.items()):
+        return "denied"
+    if any(_DENIED.search(code) for code in told):
+        return "denied"
+    if span.status != "error" and not codes["error.type"]:
+        # The convention: status stays unset where all went well.
+        return "unknown" if span.end_us is None else "success"
+    return "timeout" if any(_TIMEOUT.search(code) for code in told) else "failure"
+
+
+def _environment(resource: Mapping[str, Any]) -> str | None:
+    named = resource.get("deployment.environment.name", resource.get("deployment.environment"))
+    return words.ENVIRONMENTS.get(named.strip().lower()) if isinstance(named, str) else None
+
+
+def _workload(span: Span) -> str | None:
+    resource = span.resource
+    space = text_of(resource.get("k8s.namespace.name"))
+    named = next(filter(None, (text_of(resource.get(name)) for name in words.WORKLOADS)), None)
+    if space and named:
+        cluster = text_of(resource.get("k8s.cluster.name"))
+        return f"{cluster}/{space}/{named}" if cluster else f"{space}/{named}"
+    return text_of(resource.get("cloud.resource_id")) or service_of(span)
+
+
+def _digest(span: Span, names: tuple[str, ...]) -> str | None:
+    """Return the digest of the first content there is; JSON in a text counts as what it says."""
+    for name in names:
+        content = span.attributes.get(name)
+        if content is None:
+            continue
+        if isinstance(content, str) and content[:1] in "{[":
+            try:
+                content = parse_json(content.encode("utf-8", "surrogatepass"))
+            except ValueError:
+                return digest(content)
+        return digest_or_none(content)
+    return None
+
+
+def _ext(span: Span) -> dict[str, str]:
+    ext = {}
+    for name in words.EXT:
+        value = span.first((name,))
+        if value is not None and (name not in words.STATUS_CODES or _CODE.fullmatch(value)):
+            ext[name] = value
+    return ext
