@@ -53,18 +53,22 @@ class Reader:
 
     def sections(self, text: bytes, shape: Mapping[str, Key]) -> dict[str, list[Entry]]:
         """Return the entries of every section of the file, in file order."""
+        root = self.root(text)
+        if root is None or root.tag == _NULL:
+            return {}
+        found = self.mapping(root, shape, "")
+        return {name: entries or [] for name, entries in found.values.items()} if found else {}
+
+    def root(self, text: bytes) -> yaml.Node | None:
+        """Return the document's node; None where it is empty or, with a fault, no YAML."""
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            return yaml.compose(text, Loader=yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "not readable as YAML in UTF-8"
             line = mark.line + 1 if mark else 1
             self.errors.append(RegistryError(self.file, line, str(problem)))
-            return {}
-        if root is None or root.tag == _NULL:
-            return {}
-        found = self.mapping(root, shape, "")
-        return {name: entries or [] for name, entries in found.values.items()} if found else {}
+            return None
 
     def mapping(self, node: yaml.Node, shape: Mapping[str, Key], name: str) -> Entry | None:
         """Return one mapping checked against its keys; None where it is none at all."""

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast
 
+from pipeline.config import YAML_ENDINGS
 from pipeline.errors import SourceError
 
 if TYPE_CHECKING:
@@ -95,8 +96,20 @@ def adapter_names() -> list[str]:
 
 @cache
 def load_adapter(name: str) -> Adapter:
-    """Return the source of that name; SourceError where there is none."""
+    """Return the source of that name, or the one that the YAML file of that path declares.
+
+    Raises:
+        SourceError: there is none, or the file has faults.
+    """
+    if name.endswith(YAML_ENDINGS):
+        declared = importlib.import_module("pipeline.ingest.declared")
+        return cast("Adapter", declared.load_declared(name))
     known = adapter_names()
     if name not in known:
         raise SourceError(f"no adapter {name!r}; there are {', '.join(known)}")
     return cast("Adapter", importlib.import_module(f"{__name__}.{name}"))
+
+
+def stored_name(name: str) -> str:
+    """Return what the `adapter` column holds: the name, or the one that the YAML file gives."""
+    return str(getattr(load_adapter(name), "name", name))

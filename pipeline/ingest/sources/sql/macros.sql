@@ -35,3 +35,21 @@ CREATE MACRO ext_of(names, texts) AS map_from_entries(list_filter(
 CREATE MACRO thumbprint_of(digits) AS coalesce(
     rtrim(translate(base64(TRY(unhex(digits))), '+/', '-_'), '='), digits
 );
+
+-- A text that is a name or a number: null where it is a JSON object or list, which may hold anything.
+CREATE MACRO plain_of(value) AS CASE
+    WHEN starts_with(trim(value), '{') OR starts_with(trim(value), '[') THEN
+        CASE WHEN json_valid(value) THEN NULL ELSE text_of(value) END
+    ELSE text_of(value)
+END;
+
+-- A list of texts of a JSON list or of one text, parted where a separator is given; null says nothing.
+CREATE MACRO texts_of(value, separator) AS CASE
+    WHEN text_of(value) IS NULL THEN NULL
+    WHEN starts_with(trim(value), '[') AND json_valid(value) THEN list_filter(
+        list_transform(TRY(CAST(CAST(value AS JSON) AS VARCHAR[])), lambda x: plain_of(x)), lambda x: x IS NOT NULL
+    )
+    WHEN plain_of(value) IS NULL THEN NULL
+    WHEN separator IS NULL THEN [text_of(value)]
+    ELSE list_filter(list_transform(string_split(value, separator), lambda x: text_of(x)), lambda x: x IS NOT NULL)
+END;
