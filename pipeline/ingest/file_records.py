@@ -221,12 +221,18 @@ def _document(raw: bytes, wrapping: Wrapping, broken: str) -> Iterator[bytes | F
 
 
 def _salvage(raw: bytes, wrapping: Wrapping, reason: str) -> Iterator[bytes | Faulty]:
-    """Yield the records of an array up to the fault, then what is left as one."""
+    """Yield the records of an array up to the fault, then what is left as one.
+
+    Objects one after the other, printed over several lines, have no fault at all.
+    """
     text = raw.decode("utf-8", "surrogateescape")
-    at = _array_start(text, wrapping)
+    in_array = _array_start(text, wrapping)
+    at = 0 if in_array is None and text.lstrip().startswith("{") else in_array
     decoder = json.JSONDecoder()
     while at is not None:
         begin = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+        if in_array is None and begin == len(text) and reason.startswith("not JSON"):
+            return
         try:
             record, at = decoder.raw_decode(text, begin)
         except (ValueError, RecursionError):

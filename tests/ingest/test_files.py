@@ -54,6 +54,24 @@ def test_one_pretty_object_is_one_record(tmp_path):
     assert read(tmp_path, "one.json", b'{\n "n": 1\n}\n') == [{"n": 1}]
 
 
+def test_objects_printed_one_after_the_other_are_records_up_to_a_fault(tmp_path):
+    printed = b"\n".join(json.dumps(record, indent=4).encode() for record in RECORDS)
+
+    assert read(tmp_path, "printed.json", printed + b"\n") == RECORDS
+    *whole, rest = read(tmp_path, "cut.json", printed[:-4])
+    assert (whole, rest.stage) == (RECORDS[:2], "decode")
+    assert rest.raw.startswith(b'{\n    "n": ')
+
+
+def test_a_number_of_128_bits_in_an_array_keeps_all_its_digits(tmp_path):
+    path = tmp_path / "spans.json"
+    path.write_bytes(b'{"spans": [{"id": 340282366920938463463374607431768211455}]}')
+
+    (record,) = read_records(path, "spans")
+
+    assert record == b'{"id":340282366920938463463374607431768211455}'
+
+
 def test_the_wrapper_of_a_vendor_means_nothing_to_another_adapter(tmp_path):
     assert read(tmp_path, "x.json", WRAPPED, wrapper=None) == [{"Records": RECORDS}]
 
