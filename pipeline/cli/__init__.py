@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": ("demo", "Plant stories, run the whole pipeline on an embedded broker."),
     "doctor": ("doctor", "Check versions, broker, registry, lake; name a fix for each fault."),
     "ingest": ("ingest", "Take events from Kafka or files into the lake."),
+    "sources": ("sources", "List the formats that are read, print samples, try a file."),
     "run": ("run", "Ingest, build, detect and alert continuously."),
     "chains": ("chains", "Build and show delegation chains."),
     "rules": ("rules", "List, test, lint and try the detection rules."),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,7 +34,7 @@ from pipeline.ingest.run import (
 from pipeline.ingest.sources import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from pipeline.config import Config
     from pipeline.ingest.tally import Tally
@@ -44,7 +49,11 @@ MOST_FILES = 10
     epilog="Example: delegraph ingest --from logs/*.json.gz --lake ./lake",
 )
 @click.option(
-    "--from", "files", multiple=True, metavar="FILE...", help="Files or folders instead of Kafka."
+    "--from",
+    "files",
+    multiple=True,
+    metavar="FILE...",
+    help="Files or folders instead of Kafka; - is standard input.",
 )
 @click.option(
     "--adapter",
@@ -78,7 +87,8 @@ def command(
     lake = the_lake(config, create=True)
     if files:
         context = Context(tenant, instance=instance, adapters=config.ingest.sources)
-        report = ingest_files(files, adapter=adapter, sink=lake, context=context)
+        with readable(files) as paths:
+            report = ingest_files(paths, adapter=adapter, sink=lake, context=context)
     else:
         log_from("INFO")
         with stop_on_signals() as stop:
@@ -90,6 +100,19 @@ def command(
     tell(report)
     if as_json:
         write_json(summary(report))
+
+
+@contextlib.contextmanager
+def readable(files: Sequence[str]) -> Iterator[list[str]]:
+    """Give files in place of standard input: its content is read twice, once for its name."""
+    if "-" not in files:
+        yield list(files)
+        return
+    with tempfile.TemporaryDirectory(prefix="delegraph-") as folder:
+        held = Path(folder) / "stdin"
+        with held.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        yield [str(held) if file == "-" else file for file in files]
 
 
 def marking(lake: Lake, every_s: float) -> Callable[[IngestReport], None]:

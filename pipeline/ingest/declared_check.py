@@ -14,13 +14,16 @@ from pipeline.events.redact import redact_batch
 from pipeline.events.schema import defaults
 from pipeline.ingest.declared import load_declared
 from pipeline.ingest.file_records import Faulty, read_records
-from pipeline.ingest.sources import Context
+from pipeline.ingest.recognise import recogniser
+from pipeline.ingest.sources import Context, load_adapter
+from pipeline.ingest.take import adapt_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from pipeline.ingest.file_records import Wrapping
     from pipeline.ingest.sources import Adapted, Adapter
 
 _BATCH = 10_000
@@ -91,12 +94,46 @@ def check_adapter(
     work = _Work(adapter, report, context or Context(), fields or {})
     for sample in map(Path, samples):
         for first, values in _batches(sample, adapter.WRAPPER):
-            work.take(sample.name, first, values)
+            work.take(sample.name, list(enumerate(values, first)))
     work.finish()
     return report
 
 
-def _batches(path: Path, wrapper: str | None) -> Iterator[tuple[int, list[bytes | Faulty]]]:
+def check_recognised(
+    samples: Sequence[str | Path], context: Context | None = None
+) -> list[DeclaredReport]:
+    """Return what each source makes of the records that it recognises.
+
+    Those that nobody recognises are refused in a report without a name.  Raises
+    SourceError where a sample cannot be opened.
+    """
+    context = context or Context()
+    known = recogniser(context.adapters)
+    works: dict[str | None, _Work] = {}
+    for sample in map(Path, samples):
+        for first, values in _batches(sample, known.wrapping()):
+            groups: dict[str | None, list[tuple[int, bytes | Faulty]]] = {}
+            for number, value in enumerate(values, first):
+                for part in known.parts(number, value) if isinstance(value, bytes) else ():
+                    found = Faulty(b"", *reversed(part.fault)) if not part.adapter else part.value
+                    groups.setdefault(part.adapter, []).append((number, found or b""))
+                if isinstance(value, Faulty):
+                    groups.setdefault(None, []).append((number, value))
+            for name, records in groups.items():
+                works.setdefault(name, _work_of(name, context)).take(sample.name, records)
+    for work in works.values():
+        work.finish()
+    return [work.report for work in works.values()]
+
+
+def _work_of(name: str | None, context: Context) -> _Work:
+    adapter = load_adapter(name or "native")  # gets no record where nobody recognised one
+    return _Work(adapter, DeclaredReport(name or ""), context, {})
+
+
+def _batches(
+    path: Path, wrapper: str | Wrapping | None
+) -> Iterator[tuple[int, list[bytes | Faulty]]]:
     batch: list[bytes | Faulty] = []
     first = 1
     for record in read_records(path, wrapper):
@@ -120,17 +157,17 @@ class _Work:
     first: dict[tuple[str, str], str] = field(default_factory=dict)
     filled: set[tuple[str, str]] = field(default_factory=set)
 
-    def take(self, file: str, first: int, records: list[bytes | Faulty]) -> None:
-        """Count what became of one batch of a file's records."""
+    def take(self, file: str, records: list[tuple[int, bytes | Faulty]]) -> None:
+        """Count what became of one batch of a file's records, each with its number."""
         self.report.records += len(records)
-        for at, record in enumerate(records):
+        for number, record in records:
             if isinstance(record, Faulty):
-                self._refuse(record.stage, record.reason, f"{file}: record {first + at}")
-        places = [at for at, record in enumerate(records) if isinstance(record, bytes)]
-        values = [record for record in records if isinstance(record, bytes)]
-        adapted = self.adapter.adapt(values, self.context)
+                self._refuse(record.stage, record.reason, f"{file}: record {number}")
+        numbers = [number for number, record in records if isinstance(record, bytes)]
+        values = [record for _, record in records if isinstance(record, bytes)]
+        adapted = adapt_values(self.adapter, values, self.context)
         for refusal in adapted.refusals:
-            place = f"{file}: record {first + places[refusal.row]}"
+            place = f"{file}: record {numbers[refusal.row]}"
             self._refuse(refusal.stage, refusal.reason, place)
         self.skipped.update(adapted.skipped)
         self._count(adapted)

@@ -94,7 +94,7 @@ def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, 
             unknown = [_unknown(part) for part in parts]
             done.append((records.adapter, Adapted([], unknown)))
         else:
-            found = _adapt(load_adapter(name), [part.value for part in parts], context)
+            found = adapt_values(load_adapter(name), [part.value for part in parts], context)
             done.append((name, _placed(found, parts)))
     if faults:
         unread = None if records.adapter == AUTO else records.adapter
@@ -131,8 +131,8 @@ def _placed(found: Adapted, parts: Sequence[Part]) -> Adapted:
     return Adapted(batches, refusals, found.skipped)
 
 
-def _adapt(adapter: Adapter, values: Sequence[bytes | None], context: Context) -> Adapted:
-    """Return what the adapter makes of the values, halving them when it breaks down."""
+def adapt_values(adapter: Adapter, values: Sequence[bytes | None], context: Context) -> Adapted:
+    """Return what an adapter makes of values, halving them when it breaks down."""
     if not values:
         return Adapted()
     try:
@@ -143,8 +143,8 @@ def _adapt(adapter: Adapter, values: Sequence[bytes | None], context: Context) -
             reason = f"the adapter failed on it: {type(error).__name__}"
             return Adapted([], [Refusal(0, "adapt", reason)])
     middle = len(values) // 2
-    head = _adapt(adapter, values[:middle], context)
-    tail = _adapt(adapter, values[middle:], context)
+    head = adapt_values(adapter, values[:middle], context)
+    tail = adapt_values(adapter, values[middle:], context)
     return Adapted(
         head.batches + [replace(b, rows=b.rows + middle) for b in tail.batches],
         head.refusals + [replace(item, row=item.row + middle) for item in tail.refusals],

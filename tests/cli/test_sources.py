@@ -1,0 +1,123 @@
+"""`delegraph sources`, and what `delegraph ingest` says of files that it recognised."""
+
+import io
+import json
+from collections import Counter
+
+import pytest
+
+from pipeline.cli.ingest import recognised
+from pipeline.ingest.recognise import AUTO
+from pipeline.ingest.samples import sample_path
+from pipeline.ingest.sources import adapter_names
+from pipeline.ingest.tally import Taken, Tally
+from tests.factories import tool_call
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Two CloudTrail records, one of ours, one that nobody knows, and half a record."""
+    document = json.loads(sample_path("cloudtrail").read_text())
+    lines = [*document["Records"][:2], tool_call(), {"what": "ever"}]
+    path = tmp_path / "mixed.log"
+    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"half\n')
+    return path
+
+
+def test_every_source_is_listed_with_what_it_reads_and_gives(cli):
+    listed = cli("sources", "ls", "--json").json
+
+    rows = {row["source"]: row for row in listed["items"]}
+    assert listed["schema"] == "delegraph.sources/1"
+    assert list(rows) == adapter_names()
+    assert rows["cloudtrail"]["families"] == ["tool_call", "token_event", "secret_event"]
+    assert rows["cloudtrail"]["sample"] > 0
+    assert all(row["reads"] for row in rows.values())
+
+
+def test_a_sample_piped_into_ingest_becomes_events(cli, monkeypatch):
+    printed = cli("sources", "sample", "cloudtrail").out
+    stdin = io.TextIOWrapper(io.BytesIO(printed.encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+
+    result = cli("ingest", "--from", "-", "--json")
+    report = result.json
+
+    assert printed == sample_path("cloudtrail").read_text()
+    assert report["rows"]["tool_calls"] == 10
+    (taken,) = report["taken"]
+    assert (taken["asked"], taken["adapter"], taken["records"]) == (AUTO, "cloudtrail", 10)
+
+
+def test_ingest_says_who_took_the_records_of_each_file(cli, mixed):
+    result = cli("ingest", "--from", mixed)
+
+    assert result.code == 0
+    assert "note: mixed.log: 2 records as cloudtrail, 1 as native, 2 not recognised" in result.err
+    (letter, other) = cli("dead-letters", "ls", "--json").json["items"]
+    assert {letter["adapter"], other["adapter"]} == {AUTO}
+
+
+def test_letters_of_nobody_are_read_again_by_their_content(cli, mixed):
+    cli("ingest", "--from", mixed)
+
+    assert cli("dead-letters", "replay").json == {"letters": 2, "rows": {}, "still_refused": 2}
+
+
+def test_of_many_files_the_sum_is_told_and_those_that_hold_something_unknown():
+    taken = Counter({Taken(f"file:{n}.json#0", AUTO, "cloudtrail"): 2 for n in range(30)})
+    taken[Taken("file:7.json#0", AUTO, None)] = 1
+
+    assert recognised(Tally(taken)) == [
+        "30 files: 60 records as cloudtrail, 1 not recognised",
+        "7.json: 2 records as cloudtrail, 1 not recognised",
+    ]
+
+
+def test_topics_whose_adapter_is_configured_are_not_told():
+    assert recognised(Tally(Counter({Taken("t", "native", "native"): 5}))) == []
+
+
+def test_a_check_says_what_would_be_taken_and_stores_nothing(cli, mixed, tmp_path):
+    result = cli("sources", "check", mixed)
+
+    assert result.code == 1
+    assert "2 records as cloudtrail: 1 token_event, 2 tool_call" in result.out
+    assert "1 records as native: 1 tool_call" in result.out
+    assert "2 not recognised" in result.out
+    assert "(first: mixed.log: record 4)" in result.out
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_check_of_a_sample_by_name_ends_well(cli):
+    result = cli("sources", "check", sample_path("cloudtrail"), "--adapter", "cloudtrail", "--json")
+
+    (report,) = result.json["items"]
+    assert result.code == 0
+    assert report["ok"]
+    assert report["records"] == 10
+    assert report["rows"]["tool_call"] == 10
+
+
+def test_a_check_with_the_wrong_adapter_says_why_records_are_refused(cli):
+    result = cli("sources", "check", sample_path("native"), "--adapter", "cloudtrail")
+
+    assert result.code == 1
+    assert "eventTime" in result.out
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("sources", "sample", "pigeon"), 2, "cloudtrail"),
+        (("sources", "check", "absent.log"), 4, "absent.log"),
+        (("sources", "check", "own.yaml"), 2, "sample"),
+        (("sources", "check", "absent.yaml", "x.log"), 2, "absent.yaml"),
+        (("ingest", "--from", "x", "--adapter", "kubernets_audit"), 2, "Did you mean"),
+    ],
+)
+def test_a_mistake_is_one_line_and_its_exit_code(cli, args, code, words):
+    result = cli(*args)
+
+    assert result.code == code
+    assert words in result.err
