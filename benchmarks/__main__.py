@@ -17,6 +17,7 @@ from benchmarks.table import Row, machine, markdown
 from tests.integration.kafka import kafka_node
 from tests.integration.kills import Killing, kill_at_random
 
+HEAD = "# Results\n\nTrust the ratios, which are of one run; not the rates.\n"
 RESULTS = Path(__file__).parent / "results.md"
 KILL_EVENTS, KILLS = 500_000, 100
 
@@ -45,21 +46,28 @@ PARTS = {
 
 
 def main() -> None:
-    """Measure; a part that is left out keeps its place empty in the results."""
+    """Measure; a part that is left out keeps what it had in the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, parted by commas")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")
     parser.add_argument("--no-write", action="store_true", help="only print")
     chosen = parser.parse_args()
     head = f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M}Z at scale {chosen.scale:g} on {machine()}."
-    sections = ["# Results\n", f"{head}\nTrust the ratios, which are of one run; not the rates.\n"]
-    print("\n".join(sections))
+    known = read_sections(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    print(HEAD)
     for name in chosen.only.split(","):
         title, run = PARTS[name]
-        sections.append(markdown(title, run(chosen.scale)))
-        print(sections[-1], flush=True)
+        known[title] = markdown(title, head, run(chosen.scale))
+        print(known[title], flush=True)
     if not chosen.no_write:
-        RESULTS.write_text("\n".join(sections), encoding="utf-8")
+        listed = [known[title] for title, _ in PARTS.values() if title in known]
+        RESULTS.write_text("\n".join([HEAD, *listed]), encoding="utf-8")
+
+
+def read_sections(text: str) -> dict[str, str]:
+    """Return the sections of a results file by their titles."""
+    _, *parts = text.split("\n## ")
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
 if __name__ == "__main__":

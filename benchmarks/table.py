@@ -46,8 +46,8 @@ def machine() -> str:
     )
 
 
-def markdown(title: str, rows: list[Row]) -> str:
-    """Return a section with one table."""
-    lines = [f"## {title}", "", "| what | measured | ratio |", "| --- | --- | --- |"]
+def markdown(title: str, head: str, rows: list[Row]) -> str:
+    """Return a section with one table; `head` says when and where it was measured."""
+    lines = [f"## {title}", "", head, "", "| what | measured | ratio |", "| --- | --- | --- |"]
     lines += [f"| {row.what} | {row.measured} | {row.ratio} |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pipeline.ingest import otel_words as words
-from pipeline.ingest.otel_spans import Span, text_of
+
+if TYPE_CHECKING:
+    from pipeline.ingest.otel_spans import Span
 
 CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "agent")
 _TOOL_AFTER = re.compile(r"(?:^|\s)(?:execute_tool|tools/call|running tool:)\s+(\S.*)$", re.DOTALL)
@@ -114,7 +117,7 @@ class Traces:
                 above.below.append(node)
                 node.is_repeat = source_of(node) in map(source_of, _upward(above))
             elif (above.part, node.part, above.tool) == ("mcp_server", "mcp_client", node.tool):
-                above.is_gateway = service_of(above.span) == service_of(node.span)
+                above.is_gateway = above.span.resource.service == node.span.resource.service
 
 
 def call_id(node: Node) -> str:
@@ -149,7 +152,7 @@ def is_invocation(node: Node) -> bool:
 
 def agent_of(span: Span) -> str | None:
     """Return the id of the agent that a span names, else its name."""
-    is_agent = str(span.attributes.get("traceloop.span.kind")).lower() == "agent"
+    is_agent = span.attributes.get("traceloop.span.kind", "").lower() == "agent"
     named = ("traceloop.entity.name",) if is_agent else ()
     return span.first(words.AGENT_ID + words.AGENT_NAME + named)
 
@@ -158,17 +161,8 @@ def source_of(node: Node) -> str:
     """Return who observed a call: the layer and the library, at a service."""
     layer = {"retrieval": "tool", "create": "agent"}.get(node.part, node.part)
     system = f"otel.{layer}.{node.span.scope}" if node.span.scope else f"otel.{layer}"
-    service = service_of(node.span)
+    service = node.span.resource.service
     return f"{system}:{service}" if service else system
-
-
-def service_of(span: Span) -> str | None:
-    """Return the name of a span's service; None where the SDK made one up."""
-    name = text_of(span.resource.get("service.name"))
-    if name is None or name.startswith("unknown_service"):
-        return None
-    space = text_of(span.resource.get("service.namespace"))
-    return f"{space}/{name}" if space else name
 
 
 def _node(span: Span) -> Node:
@@ -182,12 +176,12 @@ def _part(span: Span) -> str:
     if not attributes:
         return words.OTHER
     method = attributes.get("mcp.method.name")
-    if isinstance(method, str):
+    if method is not None:
         if method not in words.MCP_CALLS:
             return words.MESSAGE
         return f"mcp_{span.kind}" if span.kind in {"client", "server"} else "tool"
     operation = attributes.get("gen_ai.operation.name")
-    if isinstance(operation, str) and operation.lower() in words.OPERATIONS:
+    if operation is not None and operation.lower() in words.OPERATIONS:
         part = words.OPERATIONS[operation.lower()]
         is_vague = part == "retrieval" and "gen_ai.data_source.id" not in attributes
         return words.OTHER if is_vague else part
@@ -198,7 +192,7 @@ def _part_by_library(span: Span) -> str:
     attributes = span.attributes
     for name in ("openinference.span.kind", "traceloop.span.kind"):
         kind = attributes.get(name)
-        if isinstance(kind, str):
+        if kind is not None:
             return words.LIBRARY_KINDS.get(kind.lower(), words.OTHER)
     if "ai.toolCall.name" in attributes or "gen_ai.tool.name" in attributes:
         return "tool"
@@ -214,8 +208,8 @@ def _tool_name(span: Span, part: str) -> str | None:
     if fixed:
         return fixed
     method = span.attributes.get("mcp.method.name")
-    if isinstance(method, str) and method != "tools/call":
-        return method
+    if method is not None and method != "tools/call":
+        return str(method)
     named = span.first(words.TOOL_NAME)
     if named:
         return named

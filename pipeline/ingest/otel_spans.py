@@ -38,6 +38,15 @@ _AFTER_PATH = re.compile(r"[?#].*$", re.DOTALL)
 _USER_INFO = re.compile(r"//[^/@]*@")
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Who wrote some spans."""
+
+    attributes: Mapping[str, str]
+    service: str | None
+    """Its name, within its namespace; None where the SDK made one up."""
+
+
 @dataclass(slots=True)
 class Span:
     """What is read of one span."""
@@ -53,16 +62,17 @@ class Span:
     end_us: int | None
     status: str
     attributes: dict[str, Any]
-    resource: Mapping[str, Any]
+    """Texts, but for content, which is as it was sent."""
+    resource: Resource
     scope: str
     """Name of the library that wrote it, empty where that is not told."""
 
     def first(self, names: tuple[str, ...]) -> str | None:
         """Return the first of these attributes that is there, as text."""
         for name in names:
-            value = text_of(self.attributes.get(name))
-            if value is not None:
-                return value
+            if name in self.attributes:
+                found: str = self.attributes[name]
+                return found
         return None
 
     def safe(self) -> bytes:
@@ -77,7 +87,7 @@ class Span:
             "end_time": self.end_us,
             "status": {"status_code": self.status},
             "attributes": kept,
-            "resource": {"attributes": dict(self.resource)},
+            "resource": {"attributes": dict(self.resource.attributes)},
         }
         return dump_json(span)
 
@@ -147,7 +157,7 @@ def _read_export(read: Read, row: int, resources: Any) -> None:
         if wrong:
             read.refusals.append(_refuse(row, None, wrong))
             continue
-        about = _pairs(member(resource, "resource", "attributes"), READ_OF_RESOURCE)
+        about = _resource(_pairs(member(resource, "resource", "attributes"), READ_OF_RESOURCE))
         for scope, at_scope in _objects(_either(resource, _SCOPES), "scopeSpans"):
             if at_scope:
                 read.refusals.append(_refuse(row, None, at_scope))
@@ -173,7 +183,7 @@ def _objects(listed: Any, name: str) -> Iterator[tuple[dict[str, Any], str]]:
         yield (one, "") if isinstance(one, dict) else ({}, f"an element of {name} is no object")
 
 
-def _otlp_span(row: int, span: dict[str, Any], resource: Mapping[str, Any], scope: str) -> Span:
+def _otlp_span(row: int, span: dict[str, Any], resource: Resource, scope: str) -> Span:
     status = member(span, "status", "code")
     kind = span.get("kind")
     return Span(
@@ -214,7 +224,7 @@ def _read_loose(read: Read, row: int, span: Any) -> None:
             end_us=_moment_us(span.get("end_time")),
             status=_word(member(span, "status", "status_code"), STATUS) or "unset",
             attributes=_cleaned(_flat(span.get("attributes"), READ)),
-            resource=_flat(member(span, "resource", "attributes"), READ_OF_RESOURCE),
+            resource=_resource(_flat(member(span, "resource", "attributes"), READ_OF_RESOURCE)),
             scope=text_of(scope) or "",
         )
     )
@@ -228,7 +238,7 @@ def _read_protobuf(read: Read, row: int, value: bytes) -> None:
     if not data.resource_spans:
         raise ValueError("neither JSON nor an OTLP export of traces")
     for resource in data.resource_spans:
-        about = _proto_pairs(resource.resource.attributes, READ_OF_RESOURCE)
+        about = _resource(_proto_pairs(resource.resource.attributes, READ_OF_RESOURCE))
         for group in resource.scope_spans:
             scope = group.scope.name
             for span in group.spans:
@@ -312,11 +322,24 @@ def _flat(attributes: Any, wanted: frozenset[str]) -> dict[str, Any]:
 
 
 def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what may hold a secret beside content: a URI's user, query and fragment."""
-    uri = attributes.get("mcp.resource.uri")
-    if isinstance(uri, str):
-        attributes["mcp.resource.uri"] = _USER_INFO.sub("//", _AFTER_PATH.sub("", uri))
-    return attributes
+    """Return all but content as text; of a URI neither user nor query nor fragment."""
+    kept = {}
+    for name, value in attributes.items():
+        clean = value if name in CONTENT else text_of(value)
+        if clean is not None:
+            kept[name] = clean
+    uri = kept.get("mcp.resource.uri")
+    if uri is not None:
+        kept["mcp.resource.uri"] = _USER_INFO.sub("//", _AFTER_PATH.sub("", uri))
+    return kept
+
+
+def _resource(attributes: dict[str, Any]) -> Resource:
+    texts = _cleaned(attributes)
+    name, space = texts.get("service.name"), texts.get("service.namespace")
+    if name is None or name.startswith("unknown_service"):
+        return Resource(texts, None)
+    return Resource(texts, f"{space}/{name}" if space else name)
 
 
 def text_of(value: Any) -> str | None:

@@ -44,29 +44,33 @@ RESULT = (
     "traceloop.entity.output",
 )
 
-EXT = (
-    "enduser.scope",
-    "error.type",
-    "gen_ai.agent.call.id",
-    "gen_ai.agent.name",
-    "gen_ai.provider.name",
-    "gen_ai.system",
-    "gen_ai.tool.call.id",
-    "gen_ai.tool.type",
-    "http.response.status_code",
-    "jsonrpc.request.id",
-    "mcp.protocol.version",
-    "rpc.response.status_code",
+EXT = frozenset(
+    {
+        "enduser.scope",
+        "error.type",
+        "gen_ai.agent.call.id",
+        "gen_ai.agent.name",
+        "gen_ai.provider.name",
+        "gen_ai.system",
+        "gen_ai.tool.call.id",
+        "gen_ai.tool.type",
+        "http.response.status_code",
+        "jsonrpc.request.id",
+        "mcp.protocol.version",
+        "rpc.response.status_code",
+    }
 )
 """Kept under `ext` where no column holds them; names and codes, never content."""
 
-STATUS_CODES = (
-    "error.type",
-    "rpc.response.status_code",
-    "rpc.grpc.status_code",
-    "rpc.jsonrpc.error_code",
-    "http.response.status_code",
-    "http.status_code",
+STATUS_CODES = frozenset(
+    {
+        "error.type",
+        "rpc.response.status_code",
+        "rpc.grpc.status_code",
+        "rpc.jsonrpc.error_code",
+        "http.response.status_code",
+        "http.status_code",
+    }
 )
 
 CONTENT = frozenset(ARGUMENTS + RESULT)

@@ -36,10 +36,9 @@ from pipeline.ingest.otel_calls import (
     call_id,
     is_invocation,
     observations,
-    service_of,
     source_of,
 )
-from pipeline.ingest.otel_spans import id_of, read_spans, text_of
+from pipeline.ingest.otel_spans import id_of, read_spans
 from pipeline.ingest.sources import Adapted, Refusal
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def recognises(record: object) -> bool:
         return any(span.trace_id and span.span_id for span in spans)
     if not isinstance(record, dict):
         return False
-    if isinstance(record.get("resourceSpans") or record.get("resource_spans"), list):
+    if any(isinstance(record.get(name), list) for name in ("resourceSpans", "resource_spans")):
         return True
     listed = record.get("spans")
     if isinstance(listed, list) and listed:
@@ -204,7 +203,7 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
         "event_time": span.start_us,
         "observer": "gateway" if node.is_gateway else _OBSERVERS.get(node.part, "agent_runtime"),
         "tenant_id": context.tenant_id,
-        "environment": _environment(span.resource),
+        "environment": _environment(span.resource.attributes),
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_id,
@@ -227,7 +226,7 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
 
 def _source(node: Node, context: Context) -> str:
     source = source_of(node)
-    if service_of(node.span) is None and context.instance:
+    if node.span.resource.service is None and context.instance:
         return f"{source}:{context.instance}"
     return source
 
@@ -240,12 +239,12 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
     elif node.part == "mcp_server":
         agent = span.first(words.PEER)
     else:
-        agent = service_of(span)
+        agent = span.resource.service
     is_own = node.part != "mcp_server"
     return {
         "agent_id": agent or "unknown",
         "agent_version": who.agent.first(words.AGENT_VERSION) if who.agent else None,
-        "agent_instance": text_of(span.resource.get("service.instance.id")) if is_own else None,
+        "agent_instance": span.resource.attributes.get("service.instance.id") if is_own else None,
         "parent_agent_id": agent_of(who.parent) if who.parent else None,
         "session_id": who.session,
         "subject_id": who.user,
@@ -272,7 +271,7 @@ def _place_columns(node: Node) -> dict[str, Any]:
 def _protocol(node: Node) -> str | None:
     attributes = node.span.attributes
     if "mcp.method.name" in attributes:
-        transport = str(attributes.get("network.transport") or "").lower()
+        transport = attributes.get("network.transport", "").lower()
         has_address = "server.address" in attributes or "network.protocol.name" in attributes
         return _TRANSPORTS.get(transport) or ("mcp_http" if has_address else None)
     is_function = attributes.get("gen_ai.tool.type") == "function" and not node.below
@@ -281,7 +280,7 @@ def _protocol(node: Node) -> str | None:
 
 def _server(node: Node) -> str | None:
     if node.part == "mcp_server":
-        return service_of(node.span)
+        return node.span.resource.service
     address = node.span.first(("server.address",))
     port = node.span.first(("server.port",))
     return f"{address}:{port}" if address and port else address
@@ -295,35 +294,35 @@ def _resource(node: Node) -> str | None:
 
 def _action_class(node: Node) -> str | None:
     fixed = {"retrieval": "read", "create": "write"}.get(node.part)
-    return fixed or words.MCP_CALLS.get(str(node.span.attributes.get("mcp.method.name")))
+    return fixed or words.MCP_CALLS.get(node.span.attributes.get("mcp.method.name", ""))
 
 
 def _outcome(span: Span) -> str:
-    codes = {name: span.first((name,)) for name in words.STATUS_CODES}
-    told = [code for code in codes.values() if code]
-    if any(codes.get(name) in denied for name, denied in _DENIED_CODES.items()):
+    names = span.attributes.keys() & words.STATUS_CODES
+    told = {name: span.attributes[name] for name in names}
+    if any(told.get(name) in codes for name, codes in _DENIED_CODES.items() if name in told):
         return "denied"
-    if any(_DENIED.search(code) for code in told):
+    if any(_DENIED.search(code) for code in told.values()):
         return "denied"
-    if span.status != "error" and not codes["error.type"]:
+    if span.status != "error" and "error.type" not in told:
         # The convention: status stays unset where all went well.
         return "unknown" if span.end_us is None else "success"
-    return "timeout" if any(_TIMEOUT.search(code) for code in told) else "failure"
+    return "timeout" if any(map(_TIMEOUT.search, told.values())) else "failure"
 
 
-def _environment(resource: Mapping[str, Any]) -> str | None:
-    named = resource.get("deployment.environment.name", resource.get("deployment.environment"))
-    return words.ENVIRONMENTS.get(named.strip().lower()) if isinstance(named, str) else None
+def _environment(resource: Mapping[str, str]) -> str | None:
+    named = resource.get("deployment.environment.name") or resource.get("deployment.environment")
+    return words.ENVIRONMENTS.get(named.lower()) if named else None
 
 
 def _workload(span: Span) -> str | None:
-    resource = span.resource
-    space = text_of(resource.get("k8s.namespace.name"))
-    named = next(filter(None, (text_of(resource.get(name)) for name in words.WORKLOADS)), None)
+    resource = span.resource.attributes
+    space = resource.get("k8s.namespace.name")
+    named = next(filter(None, (resource.get(name) for name in words.WORKLOADS)), None)
     if space and named:
-        cluster = text_of(resource.get("k8s.cluster.name"))
+        cluster = resource.get("k8s.cluster.name")
         return f"{cluster}/{space}/{named}" if cluster else f"{space}/{named}"
-    return text_of(resource.get("cloud.resource_id")) or service_of(span)
+    return resource.get("cloud.resource_id") or span.resource.service
 
 
 def _digest(span: Span, names: tuple[str, ...]) -> str | None:
@@ -342,9 +341,10 @@ def _digest(span: Span, names: tuple[str, ...]) -> str | None:
 
 
 def _ext(span: Span) -> dict[str, str]:
-    ext = {}
-    for name in words.EXT:
-        value = span.first((name,))
-        if value is not None and (name not in words.STATUS_CODES or _CODE.fullmatch(value)):
-            ext[name] = value
-    return ext
+    """Return what no column holds; a library that writes its messages as codes is cut off."""
+    kept = {name: span.attributes[name] for name in span.attributes.keys() & words.EXT}
+    return {
+        name: value
+        for name, value in kept.items()
+        if name not in words.STATUS_CODES or _CODE.fullmatch(value)
+    }

@@ -1,0 +1,146 @@
+"""Token servers' logs that carry claims: the claims alone, or a line around them.
+
+One token event per line, of the token whose claims it carries; one more for the token
+that it was exchanged for, where the line tells that token's claims too.  Known by `jti`
+or `uti` and issuer, else by the digest of the token or of its claims.  The `act` claim
+is read outermost actor first, each with its issuer as received.  A line without a time
+of its own happened when its token was issued; `exp` is no time at which anything happened.
+Keycloak's and INDIGO IAM's events are read as well.  A raw token in a line is read for
+its claims and digests, and never stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.events.conform import build_batch
+from pipeline.events.wire import Decoded
+from pipeline.ingest.claims import NAMES
+from pipeline.ingest.json_text import dump_json, parse_json
+from pipeline.ingest.keycloak_event import is_keycloak_event, keycloak_rows
+from pipeline.ingest.raw_token import is_jws
+from pipeline.ingest.sources import Adapted, Refusal
+from pipeline.ingest.token_line import (
+    CLAIMS_MEMBERS,
+    RAW_MEMBERS,
+    Unusable,
+    line_rows,
+    without_tokens,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pipeline.ingest.sources import Context
+
+WRAPPER = None
+MAPPING: tuple[tuple[str, str], ...] = (
+    ("jti | uti | the digest of the token or of its claims", "credential_id, credential_kind"),
+    ("iss", "credential_issuer, subject_issuer"),
+    ("sha256 of a raw token in the line", "credential_aliases (token_sha256, ath, par_hash)"),
+    ("time | ts | timestamp | ... | claims.iat | claims.nbf", "event_time"),
+    ("event | type | op | grant_type | active | act | subject_token", "op"),
+    ("error | outcome | status", "outcome, error"),
+    ("sub | oid (Entra)", "subject_id"),
+    ("xms_sub_fct, idtyp, client_id", "subject_kind"),
+    ("act", "act_chain, act_truncated, act_malformed_reason, actor_id, actor_issuer"),
+    ("client_id | azp | cid | appid", "client_id, actor_id where no act is"),
+    ("may_act", "may_act"),
+    ("scope | scp | scopes | roles (Entra) | authorization_details.scopes", "scopes, scope_known"),
+    ("request scope | requested_scope", "requested_scopes"),
+    ("aud", "audience"),
+    ("iat, nbf, exp, auth_time", "issued_at, not_before, expires_at, auth_time"),
+    ("cnf.jkt | cnf.x5t#S256 | cnf.jwk", "cnf_thumbprint"),
+    ("subject_token | actor_token | assertion | refresh_token: claims, jti or raw", "parents"),
+    ("parent_jti, par_hash", "parents"),
+    ("typ, issued_token_type", "token_type"),
+    ("txn, sid, origin_jti, trace_id", "txn_id, session_id, family_id, trace_id"),
+    ("del_max_depth", "max_depth"),
+    ("authorization_details.type, acr, tid, idtyp, typ, kid", "ext"),
+)
+
+_MARKS = frozenset({"iss", "sub", "jti", "uti", "act"})
+_Found = tuple[int, dict[str, Any], dict[str, Any]]
+
+
+def recognises(record: object) -> bool:
+    """Return whether a record is claims, carries claims or a token, or is Keycloak's."""
+    if not isinstance(record, dict):
+        return False
+    if _are_claims(record) or is_keycloak_event(record):
+        return True
+    return any(_are_claims(record.get(name)) for name in CLAIMS_MEMBERS) or any(
+        is_jws(record.get(name)) for name in RAW_MEMBERS
+    )
+
+
+def _are_claims(value: Any) -> bool:
+    # One name alone could stand in any log.
+    return isinstance(value, dict) and bool(_MARKS & value.keys()) and len(NAMES & value.keys()) > 1
+
+
+def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
+    """Return one token event per token that a line describes."""
+    found: list[_Found] = []
+    adapted = Adapted()
+    for index, value in enumerate(values):
+        for record in _records(value):
+            if isinstance(record, Refusal):
+                adapted.refusals.append(replace(record, row=index))
+                continue
+            read = keycloak_rows if is_keycloak_event(record) else line_rows
+            rows = read(record, context)
+            if isinstance(rows, Unusable):
+                if rows.is_skipped:
+                    adapted.skipped[rows.reason] += 1
+                else:
+                    adapted.refusals.append(_refusal(index, "adapt", rows.reason, record))
+                continue
+            found += [(index, record, row) for row in rows]
+    return _taken(found, adapted)
+
+
+def _taken(found: list[_Found], adapted: Adapted) -> Adapted:
+    if not found:
+        return adapted
+    decoded = Decoded()
+    partial = np.array([row.pop("is_partial") for _, _, row in found], dtype=bool)
+    # A column that no row fills costs nothing.
+    told = [{name: one for name, one in row.items() if one is not None} for _, _, row in found]
+    built = build_batch("token_event", told)
+    kept = replace(built, partial=built.partial | partial[built.rows], failures=[])
+    decoded.take(kept, np.array([index for index, _, _ in found], dtype=np.int64))
+    failed = [
+        _refusal(found[row][0], stage, reason, found[row][1])
+        for row, stage, reason in built.failures
+    ]
+    return Adapted(decoded.batches, adapted.refusals + failed, adapted.skipped)
+
+
+def _refusal(index: int, stage: str, reason: str, record: dict[str, Any]) -> Refusal:
+    return Refusal(index, stage, reason, dump_json(without_tokens(record)))
+
+
+def _records(value: bytes | None) -> Iterator[dict[str, Any] | Refusal]:
+    if value is None or not value.strip():
+        yield Refusal(0, "frame", "no value")
+        return
+    try:
+        document = parse_json(value)
+    except ValueError as error:
+        yield Refusal(0, "decode", f"not JSON: {error}")
+        return
+    listed = document if isinstance(document, list) else [document]
+    if not listed:
+        yield Refusal(0, "decode", "an empty list of records")
+    seen = set()
+    for record in listed:
+        if not isinstance(record, dict):
+            yield Refusal(0, "decode", "a record is no JSON object")
+        # Repeats inside one value share their offset: keep the first.
+        elif (text := dump_json(record) if len(listed) > 1 else b"") not in seen:
+            seen.add(text)
+            yield record

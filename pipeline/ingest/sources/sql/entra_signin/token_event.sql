@@ -1,0 +1,85 @@
+-- One sign-in.
+WITH sign_in AS (
+    SELECT *,
+        r.properties AS p,
+        lower(concat_ws(' ', r.category, r.type, array_to_string(r.properties.signInEventTypes, ' '))) AS log,
+        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
+            text_of(r.tenantId), text_of(r.properties.resourceTenantId), $instance) AS directory,
+        coalesce(text_of(r.properties.status.errorCode), text_of(r.properties.resultType), text_of(r.resultType)) AS code
+    FROM records
+    WHERE r.kind = 'sign_in'
+),
+told AS (
+    SELECT *,
+        regexp_matches(log, 'serviceprincipal|managedidentity') AS is_app,
+        coalesce(CASE WHEN code IS NOT NULL THEN lower(code) NOT IN ('0', 'success') END, p.conditionalAccessStatus = 'failure', false) AS failed,
+        coalesce('entra:' || directory, '') AS issuer,
+        coalesce(p.agent.agentSubjectType = 'agentIDuser', false) OR coalesce(regexp_matches(p.xms_sub_fct, '\b13\b'), false) AS is_agent_user,
+        coalesce(nullif(p.agent.agentType, 'notAgentic') <> '', false) OR coalesce(regexp_matches(p.xms_act_fct, '\b1[13]\b'), false) AS is_agent,
+        lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> '' AS by_secret
+    FROM sign_in
+)
+SELECT
+    part,
+    coalesce(text_of(p.id), sha256) AS event_id,
+    concat_ws(':', 'entra.signin', directory) AS source,
+    coalesce(moment_of(p.createdDateTime), moment_of(r.time)) AS event_time,
+    'idp' AS observer,
+    $tenant_id AS tenant_id,
+    'entra:' || directory AS trust_domain,
+    text_of(p.sessionId) AS session_id,
+    'issue' AS op,
+    CASE WHEN failed THEN 'failure' ELSE 'success' END AS outcome,
+    CASE WHEN failed THEN coalesce(code, 'conditionalAccess') END AS error,
+    CASE WHEN p.uniqueTokenIdentifier <> '' OR NOT failed THEN issuer END AS credential_issuer,
+    -- A success whose token is not named gets an id of ours: that of the record.
+    CASE WHEN p.uniqueTokenIdentifier <> '' THEN 'uti' WHEN NOT failed THEN 'local' END AS credential_kind,
+    coalesce(text_of(p.uniqueTokenIdentifier), CASE WHEN NOT failed THEN coalesce(text_of(p.id), sha256) END) AS credential_id,
+    CASE WHEN p.uniqueTokenIdentifier <> '' AND NOT failed AND directory IS NOT NULL THEN [
+        {'issuer': 'https://sts.windows.net/' || directory || '/', 'kind': 'uti', 'id': text_of(p.uniqueTokenIdentifier)},
+        {'issuer': 'https://login.microsoftonline.com/' || directory || '/v2.0', 'kind': 'uti', 'id': text_of(p.uniqueTokenIdentifier)}
+    ] END AS credential_aliases,
+    CASE
+        WHEN is_app THEN 'client_credentials'
+        WHEN p.authenticationProtocol = 'deviceCode' THEN 'urn:ietf:params:oauth:grant-type:device_code'
+        WHEN p.authenticationProtocol = 'ropc' THEN 'password'
+        WHEN lower(p.isInteractive) = 'true' AND NOT is_agent_user THEN 'interactive'
+    END AS grant_type,
+    text_of(p.appId) AS client_id,
+    CASE WHEN is_app THEN text_of(p.servicePrincipalId) ELSE coalesce(text_of(p.userId), text_of(p.userPrincipalName)) END AS subject_id,
+    CASE WHEN subject_id IS NOT NULL THEN issuer END AS subject_issuer,
+    CASE
+        WHEN subject_id IS NULL THEN NULL
+        WHEN is_agent_user THEN 'agent_user'
+        WHEN is_app AND is_agent THEN 'agent'
+        WHEN log LIKE '%managedidentity%' THEN 'workload'
+        WHEN is_app THEN 'service_account'
+        ELSE 'human'
+    END AS subject_kind,
+    text_of(p.appId) AS actor_id,
+    CASE WHEN actor_id IS NOT NULL THEN issuer END AS actor_issuer,
+    CASE WHEN actor_id IS NOT NULL THEN 'client_id' ELSE 'none' END AS actor_convention,
+    -- The log does not tell what the token allows.
+    false AS scope_known,
+    list_filter([coalesce(text_of(p.resourceIdentity), CASE WHEN p.resourceId NOT LIKE '/%' THEN text_of(p.resourceId) END)], lambda one: one IS NOT NULL) AS audience,
+    CASE WHEN NOT failed THEN event_time END AS issued_at,
+    CASE WHEN NOT failed AND NOT is_app AND NOT is_agent_user AND lower(p.isInteractive) = 'true' THEN event_time END AS auth_time,
+    list_filter([
+        CASE WHEN by_secret THEN {'role': 'source', 'issuer': issuer, 'kind': 'secret_version', 'id': text_of(p.servicePrincipalCredentialKeyId)} END,
+        CASE WHEN p.managedServiceIdentity.federatedTokenId <> '' THEN
+            {'role': 'assertion', 'issuer': text_of(p.managedServiceIdentity.federatedTokenIssuer), 'kind': 'jti', 'id': text_of(p.managedServiceIdentity.federatedTokenId)} END
+    ], lambda one: one IS NOT NULL) AS parents,
+    CASE WHEN p.homeTenantId <> '' AND p.resourceTenantId <> '' AND p.homeTenantId <> p.resourceTenantId THEN 'entra:' || p.homeTenantId END AS from_trust_domain,
+    CASE WHEN from_trust_domain IS NOT NULL THEN 'entra:' || p.resourceTenantId END AS to_trust_domain,
+    ext_of(
+        ['category', 'correlationId', 'appDisplayName', 'userPrincipalName', 'servicePrincipalName', 'resourceDisplayName', 'authenticationProtocol', 'incomingTokenType',
+            'clientCredentialType', 'servicePrincipalCredentialKeyId', 'servicePrincipalCredentialThumbprint', 'federatedCredentialId',
+            'conditionalAccessStatus', 'failureReason', 'agentType', 'agentSubjectType', 'agentSubjectParentId', 'parentAppId',
+            'xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp', 'isInteractive', 'ipAddress', 'userAgent', 'record_sha256'],
+        [coalesce(r.category, r.type), coalesce(p.correlationId, r.correlationId), p.appDisplayName, p.userPrincipalName, p.servicePrincipalName, p.resourceDisplayName, p.authenticationProtocol,
+            p.incomingTokenType, p.clientCredentialType, p.servicePrincipalCredentialKeyId, p.servicePrincipalCredentialThumbprint, p.federatedCredentialId,
+            p.conditionalAccessStatus, p.status.failureReason, p.agent.agentType, p.agent.agentSubjectType, p.agent.agentSubjectParentId, p.agent.parentAppId,
+            p.xms_act_fct, p.xms_sub_fct, p.xms_par_app_azp, p.isInteractive, coalesce(p.ipAddress, r.callerIpAddress), p.userAgent, sha256]
+    ) AS ext
+FROM told
+WHERE event_time IS NOT NULL

@@ -1,0 +1,11 @@
+SELECT
+    part,
+    CASE
+        WHEN coalesce(r.type, '') NOT IN ('request', 'response') THEN 'type is neither request nor response'
+        WHEN text_of(r.request.id) IS NULL THEN 'request.id is missing'
+        WHEN text_of(r.request.path) IS NULL THEN 'request.path is missing'
+        ELSE 'time is missing or no time'
+    END AS reason
+FROM records
+WHERE coalesce(r.type, '') NOT IN ('request', 'response') OR text_of(r.request.id) IS NULL
+    OR text_of(r.request.path) IS NULL OR moment_of(r.time) IS NULL
