@@ -42,20 +42,12 @@ _DETAIL = {
     "event": "VARCHAR",
     "resource": "VARCHAR",
 }
-_MANDATORY = [
-    "record_id",
-    "timestamp",
-    "agent_id",
-    "agent_version",
-    "session_id",
-    "action_type",
-    "action_detail",
-    "outcome",
-    "trust_level",
-    "parent_record_id",
-    "prev_hash",
-    "record_phase",
-]
+# fmt: off
+_MANDATORY = (
+    "record_id", "timestamp", "agent_id", "agent_version", "session_id", "action_type",
+    "action_detail", "outcome", "trust_level", "parent_record_id", "prev_hash", "record_phase",
+)
+# fmt: on
 _OWN = {"record_id", "session_id", "action_type", "action_detail", "prev_hash"}
 _SIGNATURES = {"signature", "signature_classical"}
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -1,0 +1,73 @@
+-- The root of a chain, its delegations, those that were refused, and each node that a kill revoked.
+WITH entries AS (
+    SELECT
+        *,
+        concat_ws(':', 'attenu_guard', coalesce(plain_of(r.boot_id), $instance)) AS ledger,
+        coalesce(
+            CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END,
+            moment_of(r.time),
+            CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
+        ) AS told_at,
+        CASE WHEN r.event = 'root' THEN r.authority ELSE r.granted END AS held
+    FROM records
+),
+told AS (
+    SELECT *, r.node AS holder FROM entries WHERE r.event IN ('root', 'spawn', 'spawn_denied')
+    UNION ALL
+    SELECT *, unnest(list_distinct(r.revoked)) AS holder FROM entries WHERE r.event = 'kill'
+),
+holders AS (
+    SELECT ledger, r.node AS node, min(plain_of(r.agent)) AS agent
+    FROM entries
+    WHERE r.event IN ('root', 'spawn')
+    GROUP BY ledger, r.node
+)
+SELECT
+    told.part,
+    sha256 AS uid_of,
+    chain_verdict = 'broken' AS is_partial,
+    coalesce(plain_of(r.hash), sha256) || CASE WHEN r.event = 'kill' THEN '/' || holder ELSE '' END AS event_id,
+    told.ledger AS source,
+    told_at AS event_time,
+    'agent_runtime' AS observer,
+    $tenant_id AS tenant_id,
+    plain_of(r.chain_id) AS session_id,
+    CASE r.event WHEN 'root' THEN 'issue' WHEN 'spawn' THEN 'delegate' WHEN 'kill' THEN 'revoke' ELSE 'deny' END AS op,
+    CASE WHEN r.event = 'spawn_denied' THEN 'failure' ELSE 'success' END AS outcome,
+    CASE WHEN r.event = 'spawn_denied' THEN plain_of(r.reason) END AS error,
+    CASE WHEN r.event <> 'spawn_denied' THEN told.ledger END AS credential_issuer,
+    CASE WHEN r.event <> 'spawn_denied' THEN 'local' END AS credential_kind,
+    CASE WHEN r.event <> 'spawn_denied' THEN plain_of(holder) END AS credential_id,
+    'attenu_authority' AS token_type,
+    CASE WHEN r.event = 'kill' THEN holders.agent ELSE plain_of(r.agent) END AS actor_id,
+    'none' AS actor_convention,
+    held.scopes AS scopes,
+    held.scopes IS NOT NULL AS scope_known,
+    CASE WHEN r.event = 'spawn' THEN r.requested.scopes END AS requested_scopes,
+    CASE WHEN r.event IN ('root', 'spawn') THEN 'dot' END AS scope_dialect,
+    CASE WHEN r.event IN ('root', 'spawn') THEN told_at END AS issued_at,
+    CASE WHEN held.ttl BETWEEN 0 AND 1e9 THEN told_at + to_microseconds(CAST(held.ttl * 1e6 AS BIGINT)) END AS expires_at,
+    CASE
+        WHEN r.event IN ('spawn', 'spawn_denied') AND plain_of(r.parent) IS NOT NULL
+            THEN [{'role': 'delegation', 'issuer': told.ledger, 'kind': 'local', 'id': plain_of(r.parent)}]
+        ELSE []
+    END AS parents,
+    CASE WHEN r.event = 'kill' THEN 'token' END AS revoke_target,
+    CASE WHEN r.event = 'kill' THEN coalesce(plain_of(r.reason), CASE WHEN r.agent IS NOT NULL THEN 'agent_banned' END) END AS revoke_reason,
+    ext_of(
+        ['seq', 'prev_hash', 'hash', 'chain_verdict', 'chain_verdict_reason', 'time_basis', 'ttl', 'constraints', 'target',
+            'agent', 'strikes', 'mode'],
+        list_transform([CAST(r.seq AS VARCHAR), r.prev_hash, r.hash, chain_verdict, chain_verdict_reason,
+            CASE
+                WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') AND moment_of(r.ts) IS NOT NULL THEN 'ts'
+                WHEN moment_of(r.time) IS NOT NULL THEN 'spool'
+                ELSE 'received'
+            END,
+            CAST(held.ttl AS VARCHAR),
+            array_to_string(list_transform(held.constraints, lambda one: concat_ws('<=', plain_of(one.key), CAST(one.max AS VARCHAR))), ' '),
+            r.target, CASE WHEN r.event = 'kill' THEN r.agent END, CAST(r.strikes AS VARCHAR), r.mode],
+            lambda one: plain_of(one))
+    ) AS ext
+FROM told
+LEFT JOIN holders ON told.ledger = holders.ledger AND told.holder = holders.node
+WHERE told_at IS NOT NULL AND (r.event = 'spawn_denied' OR plain_of(holder) IS NOT NULL)
