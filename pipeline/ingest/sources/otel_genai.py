@@ -109,12 +109,11 @@ def recognises(record: object) -> bool:
     if isinstance(listed, list) and listed:
         return recognises(listed[0]) and "spans" not in listed[0]
     context = record.get("context")
-    return (
-        isinstance(context, dict)
-        and id_of(context.get("trace_id"), 32) is not None
-        and id_of(context.get("span_id"), 16) is not None
-        and "attributes" in record
-    )
+    if not isinstance(context, dict) or not isinstance(record.get("attributes"), dict):
+        return False
+    # Whoever asks may have read a number of 128 bits as a float.
+    ids = (context.get("trace_id"), 32), (context.get("span_id"), 16)
+    return all(isinstance(value, float) or id_of(value, digits) for value, digits in ids)
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
@@ -196,7 +195,6 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
     who = traces.who(node)
     if node.part == "agent" and node.above is not None:
         who = replace(traces.who(node.above), session=who.session, user=who.user)
-    outcome = _outcome(span)
     row = {
         "event_id": f"{span.trace_id}/{span.span_id}",
         "source": _source(node, context),
@@ -209,12 +207,10 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
         "parent_span_id": span.parent_id,
         "call_id": call_id(node),
         "tool_name": node.tool,
-        "outcome": outcome,
-        "decision_effect": "deny" if outcome == "denied" else None,
+        "outcome": _outcome(span),
         "operation": span.first(("mcp.method.name", "gen_ai.operation.name")),
         "resource": _resource(node),
         "action_class": _action_class(node),
-        "workload_id": _workload(span),
         "args_hash": _digest(span, words.ARGUMENTS),
         "result_hash": _digest(span, words.RESULT),
         "ext": _ext(span),
@@ -245,6 +241,7 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
         "agent_id": agent or "unknown",
         "agent_version": who.agent.first(words.AGENT_VERSION) if who.agent else None,
         "agent_instance": span.resource.attributes.get("service.instance.id") if is_own else None,
+        "workload_id": _workload(span) if is_own else None,
         "parent_agent_id": agent_of(who.parent) if who.parent else None,
         "session_id": who.session,
         "subject_id": who.user,
@@ -262,6 +259,7 @@ def _place_columns(node: Node) -> dict[str, Any]:
     }
     if node.part == "mcp_server":
         scopes = node.span.first(("enduser.scope",))
+        columns["decision_effect"] = "deny" if _outcome(node.span) == "denied" else None
         columns["presented_scopes"] = scopes.split() if scopes else []
         columns["src_ip"] = node.span.first(("client.address",))
         columns["user_agent"] = node.span.first(("user_agent.original",))
