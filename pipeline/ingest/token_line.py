@@ -109,6 +109,8 @@ _PARENTS = (
     _role("assertion", "assertion", "assertion"),
     _role("source", "parent_token", "parent"),
 )
+CARRIERS = (*CLAIMS_MEMBERS, *(name for role in _PARENTS for name in role.held))
+"""Members by whose claims a line is known as a token server's."""
 _REFRESH = ("refresh_token_jti", "refresh_token_id", "refreshTokenJti", "refresh_jti")
 _SECRETS = frozenset(
     {*RAW_MEMBERS, *(role.held[-1] for role in _PARENTS)}
@@ -142,8 +144,7 @@ class Parent(NamedTuple):
 def line_rows(record: dict[str, Any], context: Context) -> list[dict[str, Any]] | Unusable:
     """Return the token events of one line: of its token, and of the one it came from."""
     line = _Line(record, context)
-    claims = line.token.claims if line.token else {}
-    if claims.get("active", record.get("active")) is False and line.own is None:
+    if line.active is False and line.own is None:
         return Unusable("an inactive token, of which introspection says nothing", is_skipped=True)
     if line.token is None and not line.parents:
         return Unusable("holds no claims and no token")
@@ -172,13 +173,14 @@ class _Line:
     def __init__(self, record: dict[str, Any], context: Context) -> None:
         self.record, self.context = record, context
         self.places = [record, *_dicts(record, _INSIDE)]
+        self.requests = [one for place in self.places for one in _dicts(place, _REQUESTS)]
         self.token = self._token()
         claims = self.token.claims if self.token else {}
         self.is_bare = claims is record
         if self.is_bare:
             # What lies deeper in a token is of its claims, not of the line.
             self.places = [record]
-        self.requests = [one for place in self.places for one in _dicts(place, _REQUESTS)]
+        self.active = _active(record)
         self.words = _words([*self.places, *self.requests])
         named = issuer_of(claims) or self.text("issuer", "iss") or context.instance
         self.issuer = named or _NOBODY
@@ -211,7 +213,7 @@ class _Line:
     def row(self) -> dict[str, Any]:
         """Return the token event of the line's own token."""
         token = self.token or Token({}, {}, None)
-        error = self._error(token.claims)
+        error = self._error()
         own = self.own
         if own is None and token.claims and error is None:
             # Any token like it has these claims: this one is known by this line alone.
@@ -281,8 +283,10 @@ class _Line:
         return str(found) if type(found) is int else self.text(name)
 
     def _token(self) -> Token | None:
-        held = (one for place in self.places for n in RAW_MEMBERS if (one := word(place.get(n))))
-        raw = next(held, None)
+        held = [(place, name) for place in self.places for name in RAW_MEMBERS]
+        # Introspection and revocation ask about a token by that name (RFC 7662, RFC 7009).
+        held += [(place, "token") for place in self.requests]
+        raw = next((one for place, name in held if (one := word(place.get(name)))), None)
         for place in self.places:
             for name in CLAIMS_MEMBERS:
                 claims = place.get(name)
@@ -306,7 +310,7 @@ class _Line:
     def _op(self, claims: dict[str, Any]) -> str:
         if named := next((one for one in self.events if one in _OPS), None):
             return named
-        if isinstance(claims.get("active", self.record.get("active")), bool):
+        if self.active is not None:
             return "introspect"
         for event in self.events:
             for pattern, op in _STRONG:
@@ -334,9 +338,9 @@ class _Line:
         made = any(_REFRESH_TOKEN_MADE.search(event) for event in self.events)
         return "urn:ietf:params:oauth:token-type:refresh_token" if made else None
 
-    def _error(self, claims: dict[str, Any]) -> str | None:
+    def _error(self) -> str | None:
         """Return why it failed; None where it did not."""
-        if claims.get("active", self.record.get("active")) is False:
+        if self.active is False:
             return "inactive_token"
         for place in self.places:
             found = place.get("error") or place.get("error_code")
@@ -408,6 +412,14 @@ class _Line:
             if own := word(place.get(name)):
                 return Ref(issuer, "jti", own), None
         return None
+
+
+def _active(record: dict[str, Any]) -> bool | None:
+    """Return what introspection answered; None where nothing was introspected."""
+    for place in (record, *_dicts(record, CLAIMS_MEMBERS)):
+        if isinstance(found := place.get("active"), bool):
+            return found
+    return None
 
 
 def _words(places: list[dict[str, Any]]) -> dict[str, str]:

@@ -19,12 +19,12 @@ import numpy as np
 from pipeline.events.conform import build_batch
 from pipeline.events.wire import Decoded
 from pipeline.ingest.claims import NAMES
-from pipeline.ingest.json_text import dump_json, parse_json
+from pipeline.ingest.json_text import dump_json, member, parse_json
 from pipeline.ingest.keycloak_event import is_keycloak_event, keycloak_rows
 from pipeline.ingest.raw_token import is_jws
 from pipeline.ingest.sources import Adapted, Refusal
 from pipeline.ingest.token_line import (
-    CLAIMS_MEMBERS,
+    CARRIERS,
     RAW_MEMBERS,
     Unusable,
     line_rows,
@@ -72,7 +72,9 @@ def recognises(record: object) -> bool:
         return False
     if _are_claims(record) or is_keycloak_event(record):
         return True
-    return any(_are_claims(record.get(name)) for name in CLAIMS_MEMBERS) or any(
+    if isinstance(member(record, "response", "active"), bool):
+        return True
+    return any(_are_claims(record.get(name)) for name in CARRIERS) or any(
         is_jws(record.get(name)) for name in RAW_MEMBERS
     )
 
