@@ -115,6 +115,7 @@ _PROPERTIES = {
             ],
         }
     ],
+    "additionalDetails": [{"key": "VARCHAR", "value": "VARCHAR"}],
 }
 _ENVELOPE = {
     "time": "VARCHAR",
@@ -132,14 +133,25 @@ _SHAPE = {"kind": "VARCHAR", **_ENVELOPE, "properties": _PROPERTIES}
 
 # Parts that a table row holds as text.
 _NESTED = frozenset(
-    ("properties", "status", "agent", "managedserviceidentity", "initiatedby", "targetresources")
+    (
+        "properties",
+        "status",
+        "agent",
+        "managedserviceidentity",
+        "initiatedby",
+        "targetresources",
+        "additionaldetails",
+    )
 )
 _SIGN_IN_FACTS = frozenset(("uniquetokenidentifier", "conditionalaccessstatus", "signineventtypes"))
 
 
 def _listed(document: Any) -> list[Any] | None:
-    value = member(document, "value")
-    return value if isinstance(value, list) and "@odata.context" in document else None
+    for name in (WRAPPER, "value"):
+        listed = member(document, name)
+        if isinstance(listed, list):
+            return listed
+    return None
 
 
 def _opened(record: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +165,13 @@ def _opened(record: dict[str, Any]) -> dict[str, Any]:
             except ValueError:
                 continue
     return found
+
+
+def _parts(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the envelope and what it holds; of a record without one, that record twice."""
+    opened = _opened(record)
+    inner = opened.get("properties")
+    return opened, _opened(inner) if isinstance(inner, dict) else opened
 
 
 def _kind(record: dict[str, Any], properties: dict[str, Any]) -> str | None:
@@ -173,13 +192,10 @@ def _kind(record: dict[str, Any], properties: dict[str, Any]) -> str | None:
 
 
 def _prepared(record: dict[str, Any]) -> dict[str, Any]:
-    opened = _opened(record)
-    inner = opened.get("properties")
-    enveloped = isinstance(inner, dict)
-    properties = _opened(inner) if enveloped else opened
+    opened, properties = _parts(record)
     kind = _kind(opened, properties)
     envelope = respelt(opened, _ENVELOPE)
-    if not enveloped:
+    if properties is opened:
         # In a table row this is the workspace's id, not the directory's.
         envelope.pop("tenantId", None)
         envelope["time"] = opened.get("timegenerated")
@@ -213,9 +229,7 @@ def recognises(record: object) -> bool:
     listed = _listed(record)
     if listed is not None:
         return bool(listed) and recognises(listed[0])
-    opened = _opened(record)
-    inner = opened.get("properties")
-    return _kind(opened, _opened(inner) if isinstance(inner, dict) else opened) is not None
+    return _kind(*_parts(record)) is not None
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:

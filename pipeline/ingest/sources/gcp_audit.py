@@ -80,9 +80,12 @@ _SHAPE = {
 
 
 def _entries(document: Any) -> list[Any] | None:
-    listed = member(document, "receivedMessages")
-    if isinstance(listed, list):
-        return [_pushed(item) or item for item in listed]
+    for name in (WRAPPER, "receivedMessages"):
+        listed = member(document, name)
+        if isinstance(listed, list):
+            return [_pushed(item) or item for item in listed]
+    if isinstance(document, list):
+        return [_pushed(item) or item for item in document]
     pushed = _pushed(document)
     return None if pushed is None else [pushed]
 
@@ -117,7 +120,6 @@ SOURCE = SqlSource(
         ("protoPayload", "response"),
         ("protoPayload", "serviceData"),
         ("protoPayload", "metadata"),
-        ("message",),
     ),
 )
 

@@ -78,7 +78,7 @@ def _events(document: Any) -> list[Any] | None:
     if isinstance(hooked, list):
         return [_of_org(event, document) for event in hooked]
     detail = member(document, "detail")
-    if isinstance(detail, dict) and "detail-type" in document:
+    if isinstance(detail, dict) and not {"eventType", "eventtype"}.isdisjoint(detail):
         return [detail]
     return None
 
@@ -103,7 +103,7 @@ SOURCE = SqlSource(
     shape=_SHAPE,
     unwrap=_events,
     prepare=_prepared,
-    hidden=(("debugContext",), ("detail",), ("data",)),
+    hidden=(("debugContext",), ("detail", "debugContext")),
 )
 
 

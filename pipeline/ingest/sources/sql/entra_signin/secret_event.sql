@@ -38,7 +38,9 @@ SELECT
     split_part(split_part(key, '=', 2), ',', 1) AS secret_id,
     CASE split_part(key, '=', 3) WHEN 'Password' THEN 'client_secret' WHEN 'AsymmetricX509Cert' THEN 'x509' ELSE 'other' END AS secret_kind,
     'entra' AS store,
-    CASE WHEN does = 'use' THEN text_of(p.appId) ELSE text_of(p.targetResources[1].id) END AS bound_identity_id,
+    CASE WHEN does = 'use' THEN text_of(p.appId) 
+        -- The app's id where it stands, for that is what signs in; else the object's.
+        ELSE coalesce(text_of(list_filter(p.additionalDetails, lambda one: one.key = 'AppId')[1].value), text_of(p.targetResources[1].id)) END AS bound_identity_id,
     CASE WHEN bound_identity_id IS NOT NULL THEN 'entra:' || directory END AS bound_identity_issuer,
     CASE WHEN does = 'use' THEN text_of(p.appId)
         ELSE coalesce(text_of(p.initiatedBy.app.appId), text_of(p.initiatedBy.app.servicePrincipalId), text_of(p.initiatedBy.user.id), text_of(p.initiatedBy.user.userPrincipalName)) END AS accessed_by_id,

@@ -18,38 +18,49 @@ told AS (
         coalesce(nullif(p.agent.agentType, 'notAgentic') <> '', false) OR coalesce(regexp_matches(p.xms_act_fct, '\b1[13]\b'), false) AS is_agent,
         lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> '' AS by_secret
     FROM sign_in
+),
+-- The client secret that was presented is a credential too, used by its app.
+shown AS (
+    SELECT *, false AS is_secret FROM told
+    UNION ALL
+    SELECT *, true FROM told WHERE by_secret AND NOT failed
 )
 SELECT
     part,
-    coalesce(text_of(p.id), sha256) AS event_id,
+    coalesce(text_of(p.id), sha256) || CASE WHEN is_secret THEN '/secret' ELSE '' END AS event_id,
     concat_ws(':', 'entra.signin', directory) AS source,
     coalesce(moment_of(p.createdDateTime), moment_of(r.time)) AS event_time,
     'idp' AS observer,
     $tenant_id AS tenant_id,
     'entra:' || directory AS trust_domain,
     text_of(p.sessionId) AS session_id,
-    'issue' AS op,
+    CASE WHEN is_secret THEN 'use' ELSE 'issue' END AS op,
     CASE WHEN failed THEN 'failure' ELSE 'success' END AS outcome,
     CASE WHEN failed THEN coalesce(code, 'conditionalAccess') END AS error,
-    CASE WHEN p.uniqueTokenIdentifier <> '' OR NOT failed THEN issuer END AS credential_issuer,
+    -- A sign-in that failed made no token.
+    CASE WHEN NOT failed THEN issuer END AS credential_issuer,
     -- A success whose token is not named gets an id of ours: that of the record.
-    CASE WHEN p.uniqueTokenIdentifier <> '' THEN 'uti' WHEN NOT failed THEN 'local' END AS credential_kind,
-    coalesce(text_of(p.uniqueTokenIdentifier), CASE WHEN NOT failed THEN coalesce(text_of(p.id), sha256) END) AS credential_id,
-    CASE WHEN p.uniqueTokenIdentifier <> '' AND NOT failed AND directory IS NOT NULL THEN [
-        {'issuer': 'https://sts.windows.net/' || directory || '/', 'kind': 'uti', 'id': text_of(p.uniqueTokenIdentifier)},
-        {'issuer': 'https://login.microsoftonline.com/' || directory || '/v2.0', 'kind': 'uti', 'id': text_of(p.uniqueTokenIdentifier)}
+    CASE WHEN failed THEN NULL WHEN is_secret THEN 'secret_version' WHEN p.uniqueTokenIdentifier <> '' THEN 'uti' ELSE 'local' END AS credential_kind,
+    CASE WHEN failed THEN NULL WHEN is_secret THEN text_of(p.servicePrincipalCredentialKeyId)
+        ELSE coalesce(text_of(p.uniqueTokenIdentifier), text_of(p.id), sha256) END AS credential_id,
+    CASE WHEN credential_kind = 'uti' AND directory IS NOT NULL THEN [
+        {'issuer': 'https://sts.windows.net/' || directory || '/', 'kind': 'uti', 'id': credential_id},
+        {'issuer': 'https://login.microsoftonline.com/' || directory || '/v2.0', 'kind': 'uti', 'id': credential_id}
     ] END AS credential_aliases,
+    CASE WHEN is_secret THEN 'client_secret' END AS token_type,
     CASE
+        WHEN is_secret THEN NULL
         WHEN is_app THEN 'client_credentials'
         WHEN p.authenticationProtocol = 'deviceCode' THEN 'urn:ietf:params:oauth:grant-type:device_code'
         WHEN p.authenticationProtocol = 'ropc' THEN 'password'
         WHEN lower(p.isInteractive) = 'true' AND NOT is_agent_user THEN 'interactive'
     END AS grant_type,
     text_of(p.appId) AS client_id,
-    CASE WHEN is_app THEN text_of(p.servicePrincipalId) ELSE coalesce(text_of(p.userId), text_of(p.userPrincipalName)) END AS subject_id,
+    CASE WHEN is_secret THEN text_of(p.appId) WHEN is_app THEN text_of(p.servicePrincipalId) ELSE coalesce(text_of(p.userId), text_of(p.userPrincipalName)) END AS subject_id,
     CASE WHEN subject_id IS NOT NULL THEN issuer END AS subject_issuer,
     CASE
         WHEN subject_id IS NULL THEN NULL
+        WHEN is_secret THEN 'client'
         WHEN is_agent_user THEN 'agent_user'
         WHEN is_app AND is_agent THEN 'agent'
         WHEN log LIKE '%managedidentity%' THEN 'workload'
@@ -61,12 +72,12 @@ SELECT
     CASE WHEN actor_id IS NOT NULL THEN 'client_id' ELSE 'none' END AS actor_convention,
     -- The log does not tell what the token allows.
     false AS scope_known,
-    list_filter([coalesce(text_of(p.resourceIdentity), CASE WHEN p.resourceId NOT LIKE '/%' THEN text_of(p.resourceId) END)], lambda one: one IS NOT NULL) AS audience,
-    CASE WHEN NOT failed THEN event_time END AS issued_at,
+    list_filter([coalesce(text_of(p.resourceIdentity), CASE WHEN p.resourceId NOT LIKE '/%' THEN text_of(p.resourceId) END)], lambda one: one IS NOT NULL AND NOT is_secret) AS audience,
+    CASE WHEN NOT failed AND NOT is_secret THEN event_time END AS issued_at,
     CASE WHEN NOT failed AND NOT is_app AND NOT is_agent_user AND lower(p.isInteractive) = 'true' THEN event_time END AS auth_time,
     list_filter([
-        CASE WHEN by_secret THEN {'role': 'source', 'issuer': issuer, 'kind': 'secret_version', 'id': text_of(p.servicePrincipalCredentialKeyId)} END,
-        CASE WHEN p.managedServiceIdentity.federatedTokenId <> '' THEN
+        CASE WHEN by_secret AND NOT is_secret THEN {'role': 'source', 'issuer': issuer, 'kind': 'secret_version', 'id': text_of(p.servicePrincipalCredentialKeyId)} END,
+        CASE WHEN p.managedServiceIdentity.federatedTokenId <> '' AND NOT is_secret THEN
             {'role': 'assertion', 'issuer': text_of(p.managedServiceIdentity.federatedTokenIssuer), 'kind': 'jti', 'id': text_of(p.managedServiceIdentity.federatedTokenId)} END
     ], lambda one: one IS NOT NULL) AS parents,
     CASE WHEN p.homeTenantId <> '' AND p.resourceTenantId <> '' AND p.homeTenantId <> p.resourceTenantId THEN 'entra:' || p.homeTenantId END AS from_trust_domain,
@@ -74,12 +85,12 @@ SELECT
     ext_of(
         ['category', 'correlationId', 'appDisplayName', 'userPrincipalName', 'servicePrincipalName', 'resourceDisplayName', 'authenticationProtocol', 'incomingTokenType',
             'clientCredentialType', 'servicePrincipalCredentialKeyId', 'servicePrincipalCredentialThumbprint', 'federatedCredentialId',
-            'conditionalAccessStatus', 'failureReason', 'agentType', 'agentSubjectType', 'agentSubjectParentId', 'parentAppId',
+            'uniqueTokenIdentifier', 'conditionalAccessStatus', 'failureReason', 'agentType', 'agentSubjectType', 'agentSubjectParentId', 'parentAppId',
             'xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp', 'isInteractive', 'ipAddress', 'userAgent', 'record_sha256'],
         [coalesce(r.category, r.type), coalesce(p.correlationId, r.correlationId), p.appDisplayName, p.userPrincipalName, p.servicePrincipalName, p.resourceDisplayName, p.authenticationProtocol,
             p.incomingTokenType, p.clientCredentialType, p.servicePrincipalCredentialKeyId, p.servicePrincipalCredentialThumbprint, p.federatedCredentialId,
-            p.conditionalAccessStatus, p.status.failureReason, p.agent.agentType, p.agent.agentSubjectType, p.agent.agentSubjectParentId, p.agent.parentAppId,
+            CASE WHEN failed THEN p.uniqueTokenIdentifier END, p.conditionalAccessStatus, p.status.failureReason, p.agent.agentType, p.agent.agentSubjectType, p.agent.agentSubjectParentId, p.agent.parentAppId,
             p.xms_act_fct, p.xms_sub_fct, p.xms_par_app_azp, p.isInteractive, coalesce(p.ipAddress, r.callerIpAddress), p.userAgent, sha256]
     ) AS ext
-FROM told
+FROM shown
 WHERE event_time IS NOT NULL

@@ -89,7 +89,7 @@ SELECT
     CASE WHEN is_graph THEN text_of(p.signInActivityId) END AS credential_id,
     -- Only Graph writes this log, under this one name.
     CASE WHEN is_graph THEN ['00000003-0000-0000-c000-000000000000'] END AS presented_audience,
-    CASE WHEN is_graph THEN list_distinct(list_concat(coalesce(words_of(p.scopes), []), coalesce(words_of(p.roles), []))) END AS presented_scopes,
+    CASE WHEN is_graph THEN list_sort(list_distinct(list_concat(coalesce(words_of(p.scopes), []), coalesce(words_of(p.roles), [])))) END AS presented_scopes,
     coalesce(text_of(p.ipAddress), text_of(r.callerIpAddress), text_of(p.initiatedBy.user.ipAddress)) AS src_ip,
     text_of(p.userAgent) AS user_agent,
     ext_of(

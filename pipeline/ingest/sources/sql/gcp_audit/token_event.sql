@@ -83,8 +83,10 @@ SELECT
             lambda one: one IS NOT NULL),
         lambda one: {'issuer': 'gcp', 'subject': one}) END AS act_chain,
     CASE WHEN len(behind) < delegations THEN 'delegation_without_principal' END AS act_malformed_reason,
-    CASE WHEN NOT is_key THEN list_filter(r.protoPayload.request.scope, lambda one: one <> '') END AS scopes,
-    NOT is_key AND len(r.protoPayload.request.scope) > 0 IS TRUE AS scope_known,
+    CASE WHEN NOT is_key THEN list_filter(r.protoPayload.request.scope, lambda one: one <> '') END AS requested_scopes,
+    -- The service grants what was asked for, or nothing.
+    CASE WHEN NOT failed THEN requested_scopes END AS scopes,
+    len(scopes) > 0 IS TRUE AS scope_known,
     CASE WHEN r.protoPayload.request.audience <> '' THEN [r.protoPayload.request.audience] END AS audience,
     CASE WHEN NOT failed AND method <> 'DeleteServiceAccountKey' THEN happened END AS issued_at,
     CASE

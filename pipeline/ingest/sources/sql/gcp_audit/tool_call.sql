@@ -45,7 +45,7 @@ SELECT
         WHEN r.protoPayload.status.code = 7 OR list_contains(granted, 'false') THEN 'deny'
         WHEN len(granted) > 0 AND len(list_filter(granted, lambda one: one = 'true')) = len(granted) THEN 'allow'
     END AS decision_effect,
-    list_distinct(list_filter(list_transform(r.protoPayload.authorizationInfo, lambda one: text_of(one.permission)), lambda one: one IS NOT NULL)) AS required_scopes,
+    list_sort(list_distinct(list_filter(list_transform(r.protoPayload.authorizationInfo, lambda one: text_of(one.permission)), lambda one: one IS NOT NULL))) AS required_scopes,
     CASE
         WHEN regexp_matches(method, 'AccessSecretVersion$|[.]core[.]v1[.]secrets[.](get|list|watch)$') THEN 'secret_read'
         WHEN service IN ('iamcredentials', 'sts') OR regexp_matches(method, '[.](pods[.](exec|attach)[.]create)$|(Run|Invoke|Execute|Predict|GenerateContent|CallFunction)[A-Za-z]*$') THEN 'execute'

@@ -80,9 +80,11 @@ SELECT
     coalesce(CASE WHEN type LIKE 'system.%' THEN 'api_token' END, lower(text_of(token.type)), nullif(wanted, '')) AS token_type,
     CASE WHEN what = 'grant' THEN coalesce(text_of(data.grantType), CASE WHEN type LIKE '%.authorize.implicit.%' THEN 'implicit' END) END AS grant_type,
     CASE WHEN type NOT LIKE 'system.%' THEN coalesce(text_of(r.client.id), CASE WHEN by_app THEN text_of(r.actor.id) END) END AS client_id,
-    coalesce(person, CASE WHEN data.grantType = 'client_credentials' THEN app END, text_of(token.detailEntry.subject)) AS subject_id,
+    -- Who revokes an API token need not be who made it.
+    CASE WHEN type NOT LIKE 'system.%' THEN coalesce(person, CASE WHEN data.grantType = 'client_credentials' THEN app END, text_of(token.detailEntry.subject)) END AS subject_id,
     CASE WHEN subject_id IS NOT NULL THEN concat_ws(':', 'okta', org) END AS subject_issuer,
     CASE
+        WHEN subject_id IS NULL THEN NULL
         WHEN person IS NOT NULL THEN 'human'
         WHEN data.grantType = 'client_credentials' AND app IS NOT NULL THEN 'client'
         WHEN token.detailEntry.subject <> '' THEN 'unknown'
@@ -100,11 +102,12 @@ SELECT
     json_valid(token.detailEntry.actor) AND json_extract(token.detailEntry.actor, '$.act.act.act.act.act') IS NOT NULL AS act_truncated,
     CASE
         WHEN what IN ('consent.grant', 'consent.revoke') THEN list_transform(list_filter(r.target, lambda one: lower(one.type) LIKE '%scope%'), lambda one: coalesce(one.displayName, one.id))
-        WHEN what = 'grant' AND NOT failed THEN list_filter(string_split_regex(trim(data.grantedScopes), '[\s,]+'), lambda one: one <> '')
+        -- An ID token tells who somebody is and allows nothing.
+        WHEN what = 'grant' AND NOT failed AND wanted <> 'id_token' THEN list_filter(string_split_regex(trim(data.grantedScopes), '[\s,]+'), lambda one: one <> '')
     END AS scopes,
     len(scopes) > 0 IS TRUE AS scope_known,
     CASE WHEN what = 'grant' THEN list_filter(string_split_regex(trim(data.requestedScopes), '[\s,]+'), lambda one: one <> '') END AS requested_scopes,
-    list_distinct(list_filter([text_of(data.authorizationServerAudience), text_of(data.resource)], lambda one: one IS NOT NULL)) AS audience,
+    list_sort(list_distinct(list_filter([text_of(data.authorizationServerAudience), text_of(data.resource)], lambda one: one IS NOT NULL))) AS audience,
     CASE WHEN what = 'grant' AND outcome = 'success' THEN moment_of(r.published) END AS issued_at,
     CASE WHEN what = 'grant' THEN moment_of(token.detailEntry.expires) END AS expires_at,
     CASE data.grantType
