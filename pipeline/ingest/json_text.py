@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{19}")
 _ONLY_DIGITS = bytes(48 if chr(byte).isdecimal() else 32 for byte in range(256))
@@ -57,21 +60,35 @@ def member(value: Any, *path: str) -> Any:
     return value
 
 
-def respelt(value: Any, shape: Any) -> Any:
-    """Return what of a JSON value a shape names, in the shape's spelling.
+def speller(shape: Any) -> Callable[[Any], Any]:
+    """Return what takes a JSON value to what of it a shape names, in the shape's spelling.
 
     A shape is what `json_transform` takes.  A name fits whatever the case of its
     letters, the exact one before others.
     """
-    if isinstance(shape, dict) and isinstance(value, dict):
-        found = {name.lower(): part for name, part in value.items()} | value
-        return {
-            name: respelt(found.get(name, found.get(name.lower())), part)
-            for name, part in shape.items()
-            if name in found or name.lower() in found
-        }
-    if isinstance(shape, list) and isinstance(value, list):
-        return [respelt(item, shape[0]) for item in value]
+    if isinstance(shape, list):
+        item = speller(shape[0])
+        return lambda value: list(map(item, value)) if isinstance(value, list) else value
+    if not isinstance(shape, dict):
+        return _same
+    known: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+    for name, part in shape.items():
+        known[name] = known[name.lower()] = (name, speller(part))
+
+    def respelt(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found: dict[str, Any] = {}
+        for name, part in value.items():
+            meant = known.get(name) or known.get(name.lower())
+            if meant and (meant[0] not in found or meant[0] == name):
+                found[meant[0]] = part if part is None else meant[1](part)
+        return found
+
+    return respelt
+
+
+def _same(value: Any) -> Any:
     return value
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ingest.json_text import member, parse_json, respelt
+from pipeline.ingest.json_text import member, parse_json, speller
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ _NESTED = frozenset(
         "additionaldetails",
     )
 )
-_SIGN_IN_FACTS = frozenset(("uniquetokenidentifier", "conditionalaccessstatus", "signineventtypes"))
+_SIGN_IN_FACTS = frozenset(("uniqueTokenIdentifier", "conditionalAccessStatus", "signInEventTypes"))
+
+_envelope = speller({**_ENVELOPE, "properties": "JSON", "timeGenerated": "VARCHAR"})
+_properties = speller(_PROPERTIES)
 
 
 def _listed(document: Any) -> list[Any] | None:
@@ -154,52 +157,51 @@ def _listed(document: Any) -> list[Any] | None:
     return None
 
 
-def _opened(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with its names in lower case and the parts that are JSON text read."""
-    found = {name.lower(): part for name, part in record.items()}
-    for name in _NESTED & found.keys():
-        part = found[name]
-        if isinstance(part, str) and part[:1] in {"{", "["}:
-            try:
-                found[name] = parse_json(part.encode())
-            except ValueError:
-                continue
-    return found
-
-
 def _parts(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the envelope and what it holds; of a record without one, that record twice."""
-    opened = _opened(record)
-    inner = opened.get("properties")
-    return opened, _opened(inner) if isinstance(inner, dict) else opened
+    envelope = _envelope(record)
+    inner = _read(envelope.pop("properties", None))
+    if isinstance(inner, dict):
+        envelope.pop("timeGenerated", None)
+        return envelope, _properties(inner)
+    # In a table row this is the workspace's id, not the directory's.
+    envelope.pop("tenantId", None)
+    envelope["time"] = envelope.pop("timeGenerated", None)
+    opened = {
+        name: _read(part) if name.lower() in _NESTED else part for name, part in record.items()
+    }
+    return envelope, _properties(opened)
 
 
-def _kind(record: dict[str, Any], properties: dict[str, Any]) -> str | None:
+def _read(part: Any) -> Any:
+    if isinstance(part, str) and part[:1] in {"{", "["}:
+        try:
+            return parse_json(part.encode())
+        except ValueError:
+            return None
+    return part
+
+
+def _kind(envelope: dict[str, Any], properties: dict[str, Any]) -> str | None:
     # A table row tells its table as `Type`, and as `Category` what the record is about.
-    for name in (record.get("type"), record.get("category")):
+    for name in (envelope.get("type"), envelope.get("category")):
         word = name.lower() if isinstance(name, str) else ""
         if word.endswith("signinlogs"):
             return "sign_in"
         if word in {"microsoftgraphactivitylogs", "auditlogs"}:
             return "graph" if word.startswith("microsoft") else "audit"
-    if {"signinactivityid", "requestmethod"} <= properties.keys():
+    if {"signInActivityId", "requestMethod"} <= properties.keys():
         return "graph"
-    if {"activitydisplayname", "initiatedby"} <= properties.keys():
+    if {"activityDisplayName", "initiatedBy"} <= properties.keys():
         return "audit"
-    if "appid" in properties and not _SIGN_IN_FACTS.isdisjoint(properties):
+    if "appId" in properties and not _SIGN_IN_FACTS.isdisjoint(properties):
         return "sign_in"
     return None
 
 
 def _prepared(record: dict[str, Any]) -> dict[str, Any]:
-    opened, properties = _parts(record)
-    kind = _kind(opened, properties)
-    envelope = respelt(opened, _ENVELOPE)
-    if properties is opened:
-        # In a table row this is the workspace's id, not the directory's.
-        envelope.pop("tenantId", None)
-        envelope["time"] = opened.get("timegenerated")
-    return {"kind": kind, **envelope, "properties": respelt(properties, _PROPERTIES)}
+    envelope, properties = _parts(record)
+    return {"kind": _kind(envelope, properties), **envelope, "properties": properties}
 
 
 SOURCE = SqlSource(

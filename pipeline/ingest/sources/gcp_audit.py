@@ -19,7 +19,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ingest.json_text import member, parse_json, respelt
+from pipeline.ingest.json_text import member, parse_json, speller
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -100,8 +100,15 @@ def _pushed(envelope: Any) -> Any:
         return None
 
 
+_respelt = speller(_SHAPE)
+_payload = speller({"protoPayload": "JSON"})
+
+
 def _prepared(record: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = respelt(record, _SHAPE)
+    # As Google spells it, a record is read as it stands.
+    if "insertId" in record and member(record, "protoPayload", "requestMetadata", "callerIp"):
+        return record
+    found: dict[str, Any] = _respelt(record)
     return found
 
 
@@ -129,7 +136,7 @@ def recognises(record: object) -> bool:
     entries = _entries(record)
     if entries is not None:
         return bool(entries) and recognises(entries[0])
-    payload = member(respelt(record, {"protoPayload": "JSON"}), "protoPayload")
+    payload = member(_payload(record), "protoPayload")
     if not isinstance(payload, dict):
         return False
     kind = payload.get("@type")

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.ingest.json_text import member, respelt
+from pipeline.ingest.json_text import member, speller
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -91,10 +91,13 @@ def _of_org(event: Any, hook: Any) -> Any:
     return {**event, "orgDomain": host} if isinstance(event, dict) and host else event
 
 
+_respelt = speller(_SHAPE)
+
+
 def _prepared(record: dict[str, Any]) -> dict[str, Any]:
     if "eventType" in record:
         return record
-    found: dict[str, Any] = respelt(record, _SHAPE)
+    found: dict[str, Any] = _respelt(record)
     return found
 
 

@@ -56,11 +56,10 @@ SELECT
         WHEN lower(p.isInteractive) = 'true' AND NOT is_agent_user THEN 'interactive'
     END AS grant_type,
     text_of(p.appId) AS client_id,
-    CASE WHEN is_secret THEN text_of(p.appId) WHEN is_app THEN text_of(p.servicePrincipalId) ELSE coalesce(text_of(p.userId), text_of(p.userPrincipalName)) END AS subject_id,
+    CASE WHEN is_app THEN text_of(p.servicePrincipalId) ELSE coalesce(text_of(p.userId), text_of(p.userPrincipalName)) END AS subject_id,
     CASE WHEN subject_id IS NOT NULL THEN issuer END AS subject_issuer,
     CASE
         WHEN subject_id IS NULL THEN NULL
-        WHEN is_secret THEN 'client'
         WHEN is_agent_user THEN 'agent_user'
         WHEN is_app AND is_agent THEN 'agent'
         WHEN log LIKE '%managedidentity%' THEN 'workload'
