@@ -24,7 +24,7 @@ check: $(STAMP)  ## lint, format, types, layers
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
 integration: $(STAMP)  ## run the whole road through a real Kafka, every rule on Spark (needs Java and Maven)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks,spark]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks,spark,emitters]'
 	$(BIN)/python -m pytest -q -m integration
 
 bench: $(STAMP)  ## measure, as ratios of one run
