@@ -83,16 +83,25 @@ def moment_us(value: Any) -> int | None:
             break
     else:
         count = int(value) // 1_000
-    return count if MIN_TIME_US <= count <= MAX_TIME_US else None
+    return _in_range(count)
 
 
 def _written_us(written: str) -> int | None:
     try:
         found = datetime.fromisoformat(written.upper())
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return (found - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    # A zone may push the first day of the calendar out of it.
+    return _in_range(instant_us(found if found.tzinfo else found.replace(tzinfo=UTC)))
+
+
+def _in_range(count: int) -> int | None:
+    return count if MIN_TIME_US <= count <= MAX_TIME_US else None
+
+
+def instant_us(instant: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def texts(value: Any) -> list[str] | None:

@@ -14,6 +14,7 @@ from pipeline.ingest.claims import (
     Ref,
     aliases,
     columns_of,
+    instant_us,
     issuer_of,
     moment_us,
     reference,
@@ -149,7 +150,7 @@ def line_rows(record: dict[str, Any], context: Context) -> list[dict[str, Any]] 
     if line.token is None and not line.parents:
         return Unusable("holds no claims and no token")
     if line.time is None:
-        return Unusable("names no time: neither the line's own, nor iat or nbf")
+        return Unusable("names no time: neither the line's own nor iat nor nbf")
     rows = [line.row()]
     rows += [row for parent in line.parents if (row := line.seen(parent))]
     return rows
@@ -189,7 +190,7 @@ class _Line:
         self.issuer = named or self._issuer_shown() or _NOBODY
         self.source = f"oauth.claims:{context.instance or self.issuer}"
         self.own = reference(self.token, self.issuer) if self.token else None
-        self.time = self._time(claims)
+        self.time, self.time_basis = self._time(claims)
         self.events = [one.lower() for name in _EVENTS if (one := self.text(name))]
         self.op = self._op(claims)
 
@@ -228,7 +229,7 @@ class _Line:
             "outcome": "failure" if error else "success",
             "error": error,
             **_credential(own),
-            "credential_aliases": aliases(token, own) if own else [],
+            "credential_aliases": aliases(token, own) if own and not error else [],
             "grant_type": self.grant,
             "token_type": self.text("issued_token_type") or columns["token_type"] or self._made(),
             "family_id": columns["family_id"] or self.text("family_id", *_REFRESH),
@@ -275,7 +276,10 @@ class _Line:
             "ext": {
                 **{name: one for name, one in columns["ext"].items() if one},
                 **({"event": event} if event else {}),
+                **({"time_basis": self.time_basis} if self.time_basis else {}),
             },
+            # The same line read again later is the same event.
+            "uid_of": self.sha256 if self.time_basis else None,
         }
 
     def _id(self, name: str) -> str | None:
@@ -300,12 +304,16 @@ class _Line:
             return Token(self.record, {}, token.raw)
         return read_token(raw)
 
-    def _time(self, claims: dict[str, Any]) -> int | None:
+    def _time(self, claims: dict[str, Any]) -> tuple[int | None, str | None]:
+        """Return when it happened; for a line that bears no time, when at the latest and why."""
         named = [(place, name) for name in _TIMES for place in self.places if name in place]
         for place, name in [*named, (claims, "iat"), (claims, "nbf")]:
             if (found := moment_us(place.get(name))) is not None:
-                return found
-        return None
+                return found, None
+        if self.context.received_at is None:
+            return None, None
+        received, end = instant_us(self.context.received_at), moment_us(claims.get("exp"))
+        return (end, "exp") if end is not None and end < received else (received, "received")
 
     def _op(self, claims: dict[str, Any]) -> str:
         if named := next((one for one in self.events if one in _OPS), None):

@@ -4,7 +4,8 @@ One token event per line, of the token whose claims it carries; one more for the
 that it was exchanged for, where the line tells that token's claims too.  Known by `jti`
 or `uti` and issuer, else by the digest of the token or of its claims.  The `act` claim
 is read outermost actor first, each with its issuer as received.  A line without a time
-of its own happened when its token was issued; `exp` is no time at which anything happened.
+of its own happened when its token was issued (`iat`, `nbf`), or before it ended and came
+to us, which `ext.time_basis` tells.
 Keycloak's and INDIGO IAM's events are read as well.  A raw token in a line is read for
 its claims and digests, and never stored.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.events.conform import build_batch
+from pipeline.events.identity import digests, event_uids
 from pipeline.events.wire import Decoded
 from pipeline.ingest.claims import NAMES
 from pipeline.ingest.json_text import dump_json, member, parse_json
@@ -34,6 +36,7 @@ from pipeline.ingest.token_line import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pipeline.events.conform import Conformed
     from pipeline.ingest.sources import Context
 
 WRAPPER = None
@@ -110,16 +113,31 @@ def _taken(found: list[_Found], adapted: Adapted) -> Adapted:
         return adapted
     decoded = Decoded()
     partial = np.array([row.pop("is_partial") for _, _, row in found], dtype=bool)
+    bases = [row.pop("uid_of", None) for _, _, row in found]
     # A column that no row fills costs nothing.
     told = [{name: one for name, one in row.items() if one is not None} for _, _, row in found]
     built = build_batch("token_event", told)
     kept = replace(built, partial=built.partial | partial[built.rows], failures=[])
-    decoded.take(kept, np.array([index for index, _, _ in found], dtype=np.int64))
+    rows = np.array([index for index, _, _ in found], dtype=np.int64)
+    decoded.take(kept, rows, _uids(kept, bases))
     failed = [
         _refusal(found[row][0], stage, reason, found[row][1])
         for row, stage, reason in built.failures
     ]
     return Adapted(decoded.batches, adapted.refusals + failed, adapted.skipped)
+
+
+def _uids(kept: Conformed, bases: list[str | None]) -> list[str] | None:
+    """Return ids made of the line itself where its time depends on when it came."""
+    if not any(bases):
+        return None
+    uids: list[str] = event_uids(kept.family, kept.batch).to_pylist()
+    names = (kept.batch.column(name).to_pylist() for name in ("tenant_id", "source", "event_id"))
+    for at, told in enumerate(zip(*names, strict=True)):
+        base = bases[kept.rows[at]]
+        if base:
+            (uids[at],) = digests(kept.family, ["\0".join((*told, base)).encode()])
+    return uids
 
 
 def _refusal(index: int, stage: str, reason: str, record: dict[str, Any]) -> Refusal:

@@ -28,7 +28,7 @@ told AS (
     SELECT
         part, delegation,
         list_transform(
-            CAST(CASE json_type(delegation)
+            TRY_CAST(CASE json_type(delegation)
                 WHEN 'ARRAY' THEN delegation
                 ELSE coalesce(delegation -> '$.chain', delegation -> '$.actors')
             END AS JSON[]),
@@ -121,6 +121,7 @@ SELECT
     CASE
         WHEN chains.malformed THEN coalesce(text_of(chains.malformed_reason), 'malformed')
         WHEN NOT chains.is_readable THEN 'delegation_not_object'
+        WHEN chains.part IS NOT NULL AND chains.told_hops IS NULL THEN 'chain_not_array'
         WHEN len(chains.named) < chains.told_hops THEN 'sub_missing'
     END AS act_malformed_reason,
     CASE WHEN r.source.type = 'network' THEN text_of(r.source.value) END AS src_ip,
