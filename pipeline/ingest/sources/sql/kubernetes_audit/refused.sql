@@ -6,4 +6,4 @@ SELECT
     END AS reason
 FROM records
 WHERE coalesce(text_of(r.verb), text_of(r.requestURI), text_of(r.objectRef.resource)) IS NULL
-    OR coalesce(moment_of(r.stageTimestamp), moment_of(r.requestReceivedTimestamp), moment_of(r.timestamp)) IS NULL
+    OR coalesce(written_moment_of(r.stageTimestamp), written_moment_of(r.requestReceivedTimestamp), written_moment_of(r.timestamp)) IS NULL

@@ -4,7 +4,7 @@ SELECT
     part,
     coalesce(text_of(r.auditID) || coalesce('/' || r.stage, ''), sha256) AS event_id,
     concat_ws(':', 'kubernetes.audit', $instance) AS source,
-    coalesce(moment_of(r.stageTimestamp), moment_of(r.requestReceivedTimestamp), moment_of(r.timestamp)) AS event_time,
+    coalesce(written_moment_of(r.stageTimestamp), written_moment_of(r.requestReceivedTimestamp), written_moment_of(r.timestamp)) AS event_time,
     'secret_store' AS observer,
     $tenant_id AS tenant_id,
     CASE lower(r.verb) WHEN 'create' THEN 'create' WHEN 'delete' THEN 'delete' ELSE 'read' END AS op,

@@ -31,7 +31,7 @@ SELECT
     part,
     coalesce(text_of(r.auditID) || coalesce('/' || r.stage, ''), sha256) AS event_id,
     concat_ws(':', 'kubernetes.audit', $instance) AS source,
-    coalesce(moment_of(r.stageTimestamp), moment_of(r.requestReceivedTimestamp), moment_of(r.timestamp)) AS event_time,
+    coalesce(written_moment_of(r.stageTimestamp), written_moment_of(r.requestReceivedTimestamp), written_moment_of(r.timestamp)) AS event_time,
     'authz_server' AS observer,
     $tenant_id AS tenant_id,
     'issue' AS op,
@@ -52,7 +52,7 @@ SELECT
     'none' AS actor_convention,
     false AS scope_known,
     coalesce(r.responseObject.spec.audiences, r.requestObject.spec.audiences, []) AS audience,
-    moment_of(r.responseObject.status.expirationTimestamp) AS expires_at,
+    written_moment_of(r.responseObject.status.expirationTimestamp) AS expires_at,
     CASE WHEN parent.id IS NULL OR parent.id = issued_id THEN [] ELSE [parent] END AS parents,
     ext_of(
         ['caller', 'impersonatedUser', 'boundObjectKind', 'boundObjectName', 'boundObjectUid'],

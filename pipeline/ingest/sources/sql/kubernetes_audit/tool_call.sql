@@ -25,7 +25,7 @@ SELECT
     part,
     coalesce(text_of(r.auditID) || coalesce('/' || r.stage, ''), sha256) AS event_id,
     concat_ws(':', 'kubernetes.audit', $instance) AS source,
-    coalesce(moment_of(r.stageTimestamp), moment_of(r.requestReceivedTimestamp), moment_of(r.timestamp)) AS event_time,
+    coalesce(written_moment_of(r.stageTimestamp), written_moment_of(r.requestReceivedTimestamp), written_moment_of(r.timestamp)) AS event_time,
     'resource_server' AS observer,
     $tenant_id AS tenant_id,
     text_of(r.auditID) AS call_id,

@@ -8,4 +8,4 @@ SELECT
     END AS reason
 FROM records
 WHERE coalesce(r.type, '') NOT IN ('request', 'response') OR text_of(r.request.id) IS NULL
-    OR text_of(r.request.path) IS NULL OR moment_of(r.time) IS NULL
+    OR text_of(r.request.path) IS NULL OR written_moment_of(r.time) IS NULL

@@ -27,7 +27,7 @@ SELECT
     part,
     r.request.id || '/' || r.type AS event_id,
     concat_ws(':', 'vault.audit', $instance) AS source,
-    moment_of(r.time) AS event_time,
+    written_moment_of(r.time) AS event_time,
     'secret_store' AS observer,
     $tenant_id AS tenant_id,
     r.request.id AS call_id,
