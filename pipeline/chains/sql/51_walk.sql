@@ -55,7 +55,9 @@ WITH RECURSIVE down AS (
         down.erased OR coalesce(hop.erased, false),
         down.contradicted OR hop.contradicted OR len(child.conflicts) > 0,
         coalesce(CASE WHEN parent_revoked.revoked_at IS NOT NULL THEN hop.parent_key END, down.revoked_ancestor_key),
-        least(parent_revoked.cascade_at, down.cascade_revoked_at),
+        -- A vault's orphan outlives whoever made it.
+        CASE WHEN child.grant_type = 'token_create_orphan' THEN NULL::TIMESTAMPTZ
+            ELSE least(parent_revoked.cascade_at, down.cascade_revoked_at) END,
         CASE WHEN child.trust_domain IS NULL OR child.trust_domain = down.trust_domains[len(down.trust_domains)]
             THEN down.trust_domains ELSE list_append(down.trust_domains, child.trust_domain) END
     FROM down
