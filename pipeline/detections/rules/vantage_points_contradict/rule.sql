@@ -109,7 +109,7 @@ compared AS (
         tenant_id, match_key, told_uid, enforced_uid, told_source, enforced_source, 'agent' AS field,
         agent AS said, enforced_agent AS seen
     FROM paired
-    WHERE agent IS NOT NULL AND enforced_agent IS NOT NULL
+    WHERE agent <> 'unknown' AND enforced_agent <> 'unknown'
         AND (agent_issuer = enforced_agent_issuer
             OR ((agent_issuer IS NULL OR enforced_agent_issuer IS NULL) AND observer <> 'cloud_audit'))
         -- One side may name the client, the instance or the workload of the other's agent.
