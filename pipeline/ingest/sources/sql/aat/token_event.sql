@@ -15,7 +15,6 @@ SELECT
     CASE WHEN r.outcome = 'success' THEN concat_ws(':', 'aat', $instance) END AS credential_issuer,
     CASE WHEN r.outcome = 'success' THEN 'local' END AS credential_kind,
     CASE WHEN r.outcome = 'success' THEN plain_of(r.record_id) END AS credential_id,
-    'aat_delegation' AS token_type,
     plain_of(r.agent_id) AS subject_id,
     'agent' AS subject_kind,
     plain_of(r.action_detail.delegate_agent_id) AS actor_id,

@@ -1,6 +1,13 @@
 -- Calls, their answers, and decisions; an error where it names the call that failed.
 --
+-- An answer without a tool's name takes that of its call, where the call is in the batch.
 -- A record of before the execution tells that the call was let through, not how it ended.
+WITH calls AS (
+    SELECT r.session_id AS session_id, r.record_id AS record_id, min(plain_of(r.action_detail.tool_name)) AS tool_name
+    FROM records
+    WHERE r.action_type = 'tool_call'
+    GROUP BY r.session_id, r.record_id
+)
 SELECT
     part,
     sha256 AS uid_of,
@@ -13,6 +20,7 @@ SELECT
     plain_of(r.session_id) AS session_id,
     coalesce(
         plain_of(r.action_detail.tool_name),
+        calls.tool_name,
         CASE WHEN r.action_type = 'decision' THEN concat_ws(' ', 'decision', plain_of(r.action_detail.decision_type)) END,
         'unknown'
     ) AS tool_name,
@@ -50,6 +58,7 @@ SELECT
             CASE WHEN regexp_full_match(r.action_detail.error_category, '[A-Za-z0-9_]{1,64}') THEN r.action_detail.error_category END], lambda one: plain_of(one))
     ) AS ext
 FROM records
+LEFT JOIN calls ON r.session_id = calls.session_id AND r.action_detail.parent_call_id = calls.record_id
 WHERE plain_of(r.record_id) IS NOT NULL AND plain_of(r.agent_id) IS NOT NULL AND moment_of(r.timestamp) IS NOT NULL
     AND (
         r.action_type IN ('tool_call', 'tool_response', 'decision')

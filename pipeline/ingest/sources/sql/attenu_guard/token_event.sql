@@ -39,6 +39,9 @@ SELECT
     CASE WHEN r.event <> 'spawn_denied' THEN 'local' END AS credential_kind,
     CASE WHEN r.event <> 'spawn_denied' THEN plain_of(holder) END AS credential_id,
     'attenu_authority' AS token_type,
+    -- As far as a ledger says, its first agent stands for itself.
+    CASE WHEN r.event = 'root' THEN plain_of(r.agent) END AS client_id,
+    CASE WHEN r.event = 'root' THEN 'agent' END AS subject_kind,
     CASE WHEN r.event = 'kill' THEN holders.agent ELSE plain_of(r.agent) END AS actor_id,
     'none' AS actor_convention,
     held.scopes AS scopes,
