@@ -156,26 +156,48 @@ def test_an_agent_asked_below_a_tool_keeps_that_tool_s_calls_apart():
     assert call_ids(found) == {"2": "2", "4": "4"}
 
 
-def test_the_sample_s_story_is_told_by_the_calls_of_the_chains(tmp_path):
-    lake = open_lake(str(tmp_path / "lake"), create=True)
-    ingest_files([sample_path("otel_genai")], adapter="auto", sink=lake, now=NOW)
+LATER = "0af7651916cd43dd8448eb211c80319c"
+CALLS = """
+SELECT tool_name, agent_id, subject_id, outcome, observer, observations FROM calls
+WHERE trace_id = $trace ORDER BY event_time
+"""
+
+
+@pytest.fixture(scope="module")
+def con(tmp_path_factory):
+    """Return a lake with the sample's story and, in two batches, with one call more."""
+    folder = tmp_path_factory.mktemp("spans")
+    lake = open_lake(str(folder / "lake"), create=True)
+    at_server = folder / "server.jsonl"
+    at_server.write_bytes(export(server(4, 3, traceId=LATER), service_name="tools"))
+    ingest_files([sample_path("otel_genai"), at_server], adapter="auto", sink=lake, now=NOW)
     build_chains(lake, load_registry(None), NOW)
-
-    found = (
-        lake.connect()
-        .execute(
-            "SELECT tool_name, agent_id, subject_id, outcome, observer, observations FROM calls"
-            " WHERE trace_id = $trace ORDER BY event_time",
-            {"trace": TRACE},
+    at_agent = folder / "agent.jsonl"
+    at_agent.write_bytes(
+        export(
+            span(2, 1, traceId=LATER),
+            client(3, 2, traceId=LATER),
+            span(1, attributes=RUN, traceId=LATER),
         )
-        .fetchall()
     )
+    ingest_files([at_agent], adapter="auto", sink=lake, now=NOW)
+    build_chains(lake, load_registry(None), NOW)
+    return lake.connect()
 
+
+def test_the_sample_s_story_is_told_by_the_calls_of_the_chains(con):
     planner, booker = "agt_planner_1", "agt_booker_4"
-    assert found == [
+
+    assert con.execute(CALLS, {"trace": TRACE}).fetchall() == [
         ("search_fares", planner, "mara.lind", "success", "resource_server", 3),
         ("resources/read", planner, "mara.lind", "success", "agent_runtime", 1),
         ("invoke_agent", planner, "mara.lind", "success", "agent_runtime", 1),
         ("book_seat", booker, "mara.lind", "denied", "agent_runtime", 1),
         ("pay", booker, "mara.lind", "failure", "agent_runtime", 1),
+    ]
+
+
+def test_a_call_that_comes_in_two_batches_is_one_and_its_agent_is_known(con):
+    assert con.execute(CALLS, {"trace": LATER}).fetchall() == [
+        ("search", "planner", None, "success", "agent_runtime", 3)
     ]
