@@ -150,15 +150,14 @@ def reference(token: Token, issuer: str | None) -> Ref | None:
 
 def aliases(token: Token, own: Ref) -> list[dict[str, str | None]]:
     """Return the other ids of a token that other logs may know it by."""
-    found = (
-        [Ref(own.issuer, kind, one) for kind, one in digests_of(token.raw).items()]
-        if token.raw
-        else []
-    )
-    others = [
-        Ref(own.issuer, kind, one) for kind in ("jti",) if (one := word(token.claims.get(kind)))
-    ]
-    return [ref._asdict() for ref in [*others, *found] if ref != own]
+    jti, issuer = word(token.claims.get("jti")), word(token.claims.get("iss"))
+    named = [Ref(own.issuer, "jti", jti)] if jti else []
+    if issuer and own.kind in {"uti", "jti"}:
+        # Another log may know an Entra token by the issuer it bears.
+        named.append(own._replace(issuer=issuer))
+    made = digests_of(token.raw) if token.raw else {}
+    named += [Ref(own.issuer, kind, one) for kind, one in made.items()]
+    return [ref._asdict() for ref in named if ref != own]
 
 
 def client_of(claims: dict[str, Any]) -> str | None:
@@ -230,8 +229,9 @@ def _kind(claims: dict[str, Any], subject: str, client: str | None) -> str | Non
         return "workload"
     if subject.startswith("system:serviceaccount:"):
         return "service_account"
-    is_client = subject == client or (_is_entra(claims) and claims.get("idtyp") == "app")
-    return "client" if is_client else None
+    if _is_entra(claims) and claims.get("idtyp") == "app":
+        return "service_account"
+    return "client" if subject == client else None
 
 
 def _actor(

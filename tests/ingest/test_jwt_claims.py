@@ -206,6 +206,10 @@ class TestClaims:
         assert found["scopes"] == ["Files.Read.All"]
         newer = token | {"iss": "https://login.microsoftonline.com/t-9/v2.0"}
         assert key_of(row(newer)) == key_of(found)
+        assert found["credential_aliases"] == [{"issuer": token["iss"], "kind": "uti", "id": "U"}]
+        assert (
+            row(token | {"idtyp": "app", "xms_sub_fct": None})["subject_kind"] == "service_account"
+        )
 
     @pytest.mark.parametrize(
         ("over", "kind"),

@@ -95,36 +95,38 @@ def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
         for record in _records(value):
             if isinstance(record, Refusal):
                 adapted.refusals.append(replace(record, row=index))
-                continue
-            read = keycloak_rows if is_keycloak_event(record) else line_rows
-            rows = read(record, context)
-            if isinstance(rows, Unusable):
-                if rows.is_skipped:
-                    adapted.skipped[rows.reason] += 1
-                else:
-                    adapted.refusals.append(_refusal(index, "adapt", rows.reason, record))
-                continue
-            found += [(index, record, row) for row in rows]
-    return _taken(found, adapted)
+            else:
+                found += _read(index, record, context, adapted)
+    if found:
+        _take(found, adapted)
+    return adapted
 
 
-def _taken(found: list[_Found], adapted: Adapted) -> Adapted:
-    if not found:
-        return adapted
-    decoded = Decoded()
+def _read(index: int, record: dict[str, Any], context: Context, adapted: Adapted) -> list[_Found]:
+    read = keycloak_rows if is_keycloak_event(record) else line_rows
+    rows = read(record, context)
+    if not isinstance(rows, Unusable):
+        return [(index, record, row) for row in rows]
+    if rows.is_skipped:
+        adapted.skipped[rows.reason] += 1
+    else:
+        adapted.refusals.append(_refusal(index, "adapt", rows.reason, record))
+    return []
+
+
+def _take(found: list[_Found], adapted: Adapted) -> None:
     partial = np.array([row.pop("is_partial") for _, _, row in found], dtype=bool)
     bases = [row.pop("uid_of", None) for _, _, row in found]
     # A column that no row fills costs nothing.
     told = [{name: one for name, one in row.items() if one is not None} for _, _, row in found]
     built = build_batch("token_event", told)
     kept = replace(built, partial=built.partial | partial[built.rows], failures=[])
+    decoded = Decoded(adapted.batches)
     rows = np.array([index for index, _, _ in found], dtype=np.int64)
     decoded.take(kept, rows, _uids(kept, bases))
-    failed = [
-        _refusal(found[row][0], stage, reason, found[row][1])
-        for row, stage, reason in built.failures
-    ]
-    return Adapted(decoded.batches, adapted.refusals + failed, adapted.skipped)
+    for row, stage, reason in built.failures:
+        index, record, _ = found[row]
+        adapted.refusals.append(_refusal(index, stage, reason, record))
 
 
 def _uids(kept: Conformed, bases: list[str | None]) -> list[str] | None:
