@@ -16,9 +16,9 @@ WITH entry AS (
         list_transform(r.protoPayload.request.delegates, lambda one: regexp_replace(one, '^.*serviceAccounts/', '')) AS delegates,
         nullif(regexp_extract(concat_ws(' ', r.protoPayload.response.name, r.protoPayload.request.name, r.protoPayload.resourceName), '/keys/([^/ ]+)', 1), '') AS made_key,
         text_of(regexp_replace(r.protoPayload.authenticationInfo.serviceAccountKeyName, '^.*/keys/', '')) AS caller_key,
-        coalesce(r.protoPayload.status.code, 0) <> 0 OR (
-            list_contains(list_transform(r.protoPayload.authorizationInfo, lambda one: lower(one.granted)), 'false')
-            AND NOT list_contains(list_transform(r.protoPayload.authorizationInfo, lambda one: lower(one.granted)), 'true')) AS failed,
+        list_transform(r.protoPayload.authorizationInfo, lambda one: lower(one.granted)) AS granted,
+        coalesce(r.protoPayload.status.code <> 0, false)
+            OR coalesce(list_contains(granted, 'false') AND NOT list_contains(granted, 'true'), false) AS failed,
         coalesce(moment_of(r.timestamp), moment_of(r.protoPayload.requestMetadata.requestAttributes.time), moment_of(r.receiveTimestamp)) AS happened,
         coalesce(
             nullif(regexp_replace(regexp_extract(r.logName, '^(.+)/logs/', 1), '^projects/', ''), ''),

@@ -45,6 +45,8 @@ one AS (
 named AS (
     SELECT *,
         chosen[place] AS token,
+        -- Okta writes the `act` claim as text, the current actor outermost.
+        CASE WHEN json_valid(chosen[place].detailEntry.actor) THEN chosen[place].detailEntry.actor END AS claim,
         CASE
             WHEN type LIKE 'system.%' THEN concat_ws(':', 'okta', org)
             WHEN NOT regexp_matches(type, '^app[.]oauth2[.]as[.]') THEN coalesce('https://' || org, 'okta')
@@ -91,15 +93,14 @@ SELECT
     END AS subject_kind,
     app AS actor_id,
     CASE WHEN app IS NOT NULL THEN concat_ws(':', 'okta', org) END AS actor_issuer,
-    CASE WHEN json_extract_string(CASE WHEN json_valid(token.detailEntry.actor) THEN token.detailEntry.actor END, '$.sub') <> '' THEN 'act'
+    CASE WHEN json_extract_string(claim, '$.sub') <> '' THEN 'act'
         WHEN app IS NOT NULL THEN 'client_id' ELSE 'none' END AS actor_convention,
-    -- Okta writes the `act` claim as text, the current actor outermost.
-    CASE WHEN json_valid(token.detailEntry.actor) THEN list_transform(
+    list_transform(
         list_filter(list_zip(
-            json_extract_string(token.detailEntry.actor, ['$.sub', '$.act.sub', '$.act.act.sub', '$.act.act.act.sub', '$.act.act.act.act.sub']),
-            json_extract_string(token.detailEntry.actor, ['$.iss', '$.act.iss', '$.act.act.iss', '$.act.act.act.iss', '$.act.act.act.act.iss'])
-        ), lambda pair: pair[1] IS NOT NULL), lambda pair: {'issuer': pair[2], 'subject': pair[1]}) END AS act_chain,
-    json_valid(token.detailEntry.actor) AND json_extract(token.detailEntry.actor, '$.act.act.act.act.act') IS NOT NULL AS act_truncated,
+            json_extract_string(claim, ['$.sub', '$.act.sub', '$.act.act.sub', '$.act.act.act.sub', '$.act.act.act.act.sub']),
+            json_extract_string(claim, ['$.iss', '$.act.iss', '$.act.act.iss', '$.act.act.act.iss', '$.act.act.act.act.iss'])
+        ), lambda pair: pair[1] IS NOT NULL), lambda pair: {'issuer': pair[2], 'subject': pair[1]}) AS act_chain,
+    json_extract(claim, '$.act.act.act.act.act') IS NOT NULL AS act_truncated,
     CASE
         WHEN what IN ('consent.grant', 'consent.revoke') THEN list_transform(list_filter(r.target, lambda one: lower(one.type) LIKE '%scope%'), lambda one: coalesce(one.displayName, one.id))
         -- An ID token tells who somebody is and allows nothing.
