@@ -407,10 +407,31 @@ def test_a_list_of_events_and_a_value_with_many_give_the_same_rows():
     assert told(document).calls == told([first, second]).calls == told(first, second).calls
 
 
+def shipped(text):
+    """Return one event as CloudWatch Logs and as AKS ship it."""
+    return [
+        {"logGroup": "/aws/eks/blue/cluster", "logEvents": [{"id": "1", "message": text}]},
+        {"category": "kube-audit", "properties": {"log": text}},
+        {"records": [{"category": "kube-audit", "properties": {"log": text}}]},
+    ]
+
+
+def test_what_a_cloud_ships_as_text_gives_the_rows_of_the_event():
+    (expected,) = calls({})
+
+    found = told(*shipped(json.dumps(event())), *shipped('{"cut": "do-not-store'))
+
+    assert found.calls == [expected] * 3
+    assert found.reasons == ["verb, requestURI and objectRef are missing"] * 3
+    assert not any(b"do-not-store" in refusal.raw for refusal in found.refusals)
+
+
 @pytest.mark.parametrize(
     ("record", "is_ours"),
     [
         (event(), True),
+        *((document, True) for document in shipped(json.dumps(event()))[:2]),
+        *((document, False) for document in shipped('{"level": "info"}')),
         ({"kind": "EventList", "apiVersion": "audit.k8s.io/v1beta1", "items": []}, True),
         ({"auditID": "a", "stage": "Panic", "verb": "get"}, True),
         # An event of the cluster's own, which is no audit.

@@ -1,4 +1,7 @@
-"""Kubernetes audit: `audit.k8s.io` events, alone, as lines, or in an `EventList`.
+"""Kubernetes audit: `audit.k8s.io` events, alone, as lines, in an `EventList`, or as shipped.
+
+AKS sends them as texts in `properties.log`, CloudWatch Logs (EKS) as the `message` of each of
+its `logEvents`; both are taken out of that.
 
 Every stage of a request is one observation of one call, named by its `auditID`: what was
 received before, what was answered after it, and the start of a long answer by itself.  The
@@ -14,8 +17,9 @@ end, and a secret's type; never keeps the query of a URI, which holds the comman
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipeline.ingest.json_text import member, parse_json
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -25,9 +29,30 @@ if TYPE_CHECKING:
 
 WRAPPER = "items"
 
+
+def _unwrap(document: Any) -> list[Any] | None:
+    """Return the events in what a cloud ships, None where it is an event or a list of them."""
+    for held in (member(document, "logEvents"), member(document, "records")):
+        if isinstance(held, list):
+            return [_inner(item) for item in held]
+    inner = _inner(document)
+    return None if inner is document else [inner]
+
+
+def _inner(item: Any) -> Any:
+    for text in (member(item, "properties", "log"), member(item, "message")):
+        if isinstance(text, str) and text.lstrip().startswith("{"):
+            try:
+                return parse_json(text.encode())
+            except ValueError:
+                return item
+    return item
+
+
 SOURCE = SqlSource(
     name="kubernetes_audit",
     wrapper=WRAPPER,
+    unwrap=_unwrap,
     shape={
         "auditID": "VARCHAR",
         "level": "VARCHAR",
@@ -86,12 +111,27 @@ SOURCE = SqlSource(
     },
     digests={"args_hash": ("requestObject",), "result_hash": ("responseObject",)},
     # Annotations hold the patches of admission webhooks, the URI the command of `exec`.
-    hidden=(("requestObject",), ("responseObject",), ("requestURI",), ("annotations",)),
+    hidden=(
+        ("requestObject",),
+        ("responseObject",),
+        ("requestURI",),
+        ("annotations",),
+        ("properties",),
+        ("message",),
+    ),
 )
 
 
 def recognises(record: object) -> bool:
     """Return whether a record is an audit event of Kubernetes or a list of them."""
+    if not isinstance(record, dict):
+        return False
+    if isinstance(record.get("logEvents"), list):
+        return any(_is_event(_inner(item)) for item in record["logEvents"])
+    return _is_event(_inner(record))
+
+
+def _is_event(record: Any) -> bool:
     return isinstance(record, dict) and (
         str(record.get("apiVersion", "")).startswith("audit.k8s.io/")
         or ("auditID" in record and "stage" in record and "verb" in record)

@@ -51,7 +51,7 @@ SELECT
     CASE WHEN account IS NOT NULL THEN cluster END AS actor_issuer,
     'none' AS actor_convention,
     false AS scope_known,
-    coalesce(r.responseObject.spec.audiences, r.requestObject.spec.audiences, []) AS audience,
+    list_filter(coalesce(r.responseObject.spec.audiences, r.requestObject.spec.audiences), lambda name: name <> '') AS audience,
     written_moment_of(r.responseObject.status.expirationTimestamp) AS expires_at,
     CASE WHEN parent.id IS NULL OR parent.id = issued_id THEN [] ELSE [parent] END AS parents,
     ext_of(

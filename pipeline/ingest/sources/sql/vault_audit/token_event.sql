@@ -105,7 +105,7 @@ SELECT
     holder AS actor_id,
     CASE WHEN holder IS NOT NULL THEN vault END AS actor_issuer,
     'none' AS actor_convention,
-    granted AS scopes,
+    list_filter(granted, lambda name: name <> '') AS scopes,
     granted IS NOT NULL AS scope_known,
     'policy' AS scope_dialect,
     CASE WHEN op = 'issue' THEN coalesce(written_moment_of(r.response.auth.token_issue_time), written_moment_of(r.response.wrap_info.creation_time)) END

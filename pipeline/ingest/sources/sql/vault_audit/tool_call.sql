@@ -63,7 +63,7 @@ SELECT
         ELSE 'success'
     END AS outcome,
     CASE r.auth.policy_results.allowed WHEN true THEN 'allow' WHEN false THEN 'deny' END AS decision_effect,
-    nullif(array_to_string(list_transform(r.auth.policy_results.granting_policies, lambda one: one.name), ' '), '') AS decision_policy,
+    text_of(array_to_string(list_transform(r.auth.policy_results.granting_policies, lambda one: one.name), ' ')) AS decision_policy,
     coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name), 'unknown') AS agent_id,
     vault AS agent_issuer,
     coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name)) AS actor_id,
@@ -72,7 +72,7 @@ SELECT
     CASE WHEN held IS NOT NULL THEN vault END AS credential_issuer,
     CASE WHEN held IS NOT NULL THEN 'vault_accessor' END AS credential_kind,
     held AS credential_id,
-    coalesce(r.auth.policies, list_concat(r.auth.token_policies, r.auth.identity_policies)) AS presented_scopes,
+    list_filter(coalesce(r.auth.policies, list_concat(r.auth.token_policies, r.auth.identity_policies)), lambda name: name <> '') AS presented_scopes,
     text_of(r.request.remote_address) AS src_ip,
     r.request.headers."user-agent"[1] AS user_agent,
     args_hash,
