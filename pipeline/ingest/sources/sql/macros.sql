@@ -43,7 +43,7 @@ CREATE MACRO thumbprint_of(digits) AS coalesce(
 
 -- A text that is a name or a number: null where it is a JSON object or list, which may hold anything.
 CREATE MACRO plain_of(value) AS CASE
-    WHEN value SIMILAR TO '\s*[\[{](.|\s)*' AND json_valid(value) THEN NULL ELSE nullif(trim(value), '')
+    WHEN regexp_matches(value, '^\s*[\[{]') AND json_valid(value) THEN NULL ELSE nullif(trim(value), '')
 END;
 
 -- A list of texts of a JSON list or of one text, parted where a separator is given; null says nothing.
