@@ -12,7 +12,9 @@ WITH tops AS (
         coalesce(known.registered, false) OR registered_id.credential_key IS NOT NULL OR coalesce(user_agent.registered, false)
             OR coalesce(subject.registered, false) AS is_registered,
         NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
-        self_named.child_key IS NOT NULL AS names_itself
+        self_named.child_key IS NOT NULL AS names_itself,
+        coalesce(cred.grant_type LIKE '%web_identity%', false) AND cred.subject_issuer IS NOT NULL
+            AND provider.issuer IS NULL AS is_of_silent_provider
     FROM cred
     LEFT JOIN issuer_reach AS reach
         ON reach.tenant_id = cred.tenant_id AND reach.issuer IS NOT DISTINCT FROM cred.issuer AND reach.kind = cred.kind
@@ -29,6 +31,8 @@ WITH tops AS (
         JOIN reg_credential_ids AS known ON known.kind = cred.kind AND known.id = cred.id
             AND (known.issuer IS NULL OR known.issuer = cred.issuer)
     ) AS registered_id ON registered_id.credential_key = cred.credential_key
+    LEFT JOIN (SELECT DISTINCT tenant_id, issuer FROM issuer_reach) AS provider
+        ON provider.tenant_id = cred.tenant_id AND provider.issuer = cred.subject_issuer
     LEFT JOIN (SELECT DISTINCT child_key FROM explicit_parents WHERE child_key = parent_key AND role <> 'actor') AS self_named
         ON self_named.child_key = cred.credential_key
     WHERE cred.credential_key NOT IN (SELECT child_key FROM links)
@@ -101,6 +105,8 @@ SELECT
         -- There is, or was, an actor whom the record does not name.
         WHEN lacks = 'parent_missing' AND (len(list_filter(act_chain, lambda one: one.subject IS NULL)) > 0
             OR (actor_unknown AND coalesce(actor_convention IN ('act', 'impersonation'), false))) THEN 'missing_actor'
+        -- A cloud names the provider of the token, and that provider tells us nothing at all.
+        WHEN lacks = 'parent_missing' AND is_of_silent_provider THEN 'source_not_onboarded'
         WHEN lacks = 'parent_missing' THEN 'missing_parent_id'
     END AS gap_kind
 FROM judged
