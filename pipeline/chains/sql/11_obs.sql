@@ -6,6 +6,7 @@ SELECT
     tool_protocol, agent_id, agent_issuer, agent_instance, actor_id, subject_id, subject_issuer,
     subject_kind, outcome, required_scopes, presented_scopes, presented_audience, cnf_thumbprint,
     credential_issuer, credential_kind, credential_id, environment, trust_domain,
+    act_chain, act_truncated OR act_malformed_reason IS NOT NULL AS act_is_cut,
     CASE WHEN credential_id IS NOT NULL
         THEN id_key(tenant_id, credential_issuer, credential_kind, credential_id) END AS own_id_key,
     evidence_class_of(observer) AS evidence_class,

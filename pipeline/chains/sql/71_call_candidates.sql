@@ -72,6 +72,7 @@ found AS (
     JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting_identity = needy_names.acting_identity
         AND alive.subject_identity = needy.subject_identity
     WHERE fits(alive.audience, needy.places) AND is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
+        AND same_actors(needy.act_chain, needy.act_is_cut, alive.act_chain, alive.act_truncated)
         AND same_subject(alive.subject_identity, alive.subject_namespace, needy.subject_identity, needy.subject_namespace)
     UNION ALL
     SELECT needy.event_uid, alive.credential_key, 'T7', 0.45
