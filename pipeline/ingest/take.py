@@ -19,7 +19,7 @@ from pipeline.events.schema import TABLES
 from pipeline.ingest.batch import ANCHOR
 from pipeline.ingest.dead_letters import dead_letter_batch
 from pipeline.ingest.recognise import AUTO, Part, recogniser
-from pipeline.ingest.sources import Adapted, Refusal, load_adapter
+from pipeline.ingest.sources import Adapted, Refusal, load_adapter, stored_name
 from pipeline.ingest.tally import Skipped, Taken, Tally
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def take_slice(records: Slice, context: Context, now: datetime) -> Rows:
             batch = to_table_batch(
                 decoded.family,
                 decoded.batch,
-                adapter=name,
+                adapter=stored_name(name),
                 topic=records.place.topic,
                 partition=records.place.partition,
                 offsets=offsets[decoded.rows],

@@ -111,5 +111,8 @@ def load_adapter(name: str) -> Adapter:
 
 
 def stored_name(name: str) -> str:
-    """Return what the `adapter` column holds: the name, or the one that the YAML file gives."""
+    """Return what the `adapter` column holds: the name, or the one that the YAML file gives.
+
+    Dead letters keep the path, for they are read again by it.
+    """
     return str(getattr(load_adapter(name), "name", name))
