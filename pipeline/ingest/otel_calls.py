@@ -122,7 +122,7 @@ class Traces:
 
 def call_id(node: Node) -> str:
     """Return the name that all observations of a call share."""
-    client = _client_of(node)
+    client = _client_of(node) if node.same or node.below or node.part == "mcp_client" else None
     if client is not None:
         return f"{client.span.trace_id}/{client.span.span_id}"
     if node.part == "mcp_server" and node.same is None and node.span.parent_id:

@@ -19,7 +19,13 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from pipeline.ingest.json_text import dump_json, member, parse_json
-from pipeline.ingest.otel_words import CONTENT, READ, READ_OF_RESOURCE
+from pipeline.ingest.otel_words import (
+    CONTENT,
+    ENVIRONMENTS,
+    READ,
+    READ_OF_RESOURCE,
+    WORKLOADS,
+)
 from pipeline.ingest.sources import Refusal
 
 if TYPE_CHECKING:
@@ -45,6 +51,11 @@ class Resource:
     attributes: Mapping[str, str]
     service: str | None
     """Its name, within its namespace; None where the SDK made one up."""
+    instance: str | None
+    workload: str | None
+    """In Kubernetes what runs the pods, else what a cloud or itself calls it."""
+    environment: str | None
+    """One of the contract's."""
 
 
 @dataclass(slots=True)
@@ -338,8 +349,25 @@ def _resource(attributes: dict[str, Any]) -> Resource:
     texts = _cleaned(attributes)
     name, space = texts.get("service.name"), texts.get("service.namespace")
     if name is None or name.startswith("unknown_service"):
-        return Resource(texts, None)
-    return Resource(texts, f"{space}/{name}" if space else name)
+        service = None
+    else:
+        service = f"{space}/{name}" if space else name
+    named = texts.get("deployment.environment.name") or texts.get("deployment.environment", "")
+    return Resource(
+        attributes=texts,
+        service=service,
+        instance=texts.get("service.instance.id"),
+        workload=_pods(texts) or texts.get("cloud.resource_id") or service,
+        environment=ENVIRONMENTS.get(named.lower()),
+    )
+
+
+def _pods(texts: Mapping[str, str]) -> str | None:
+    named = next(filter(None, (texts.get(name) for name in WORKLOADS)), None)
+    space, cluster = texts.get("k8s.namespace.name"), texts.get("k8s.cluster.name")
+    if not space or not named:
+        return None
+    return f"{cluster}/{space}/{named}" if cluster else f"{space}/{named}"
 
 
 def text_of(value: Any) -> str | None:

@@ -9,6 +9,7 @@ a model call, an agent's run, a workflow's step, a span of no agent.
 The agent is often named only by the run above a tool's span, a user or conversation by
 any span above: they are taken from the same trace as far as it is in the same batch.
 Where that shows no agent, the service acts; of a server's span the caller is `unknown`.
+A collector that groups spans by trace before it sends them brings them together.
 OpenTelemetry has no attribute for a delegation, nor for an identity that was proven.
 
 Arguments and results become digests; prompts, answers, messages and events are not read.
@@ -42,7 +43,7 @@ from pipeline.ingest.otel_spans import id_of, read_spans
 from pipeline.ingest.sources import Adapted, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pipeline.ingest.otel_spans import Span
     from pipeline.ingest.sources import Context
@@ -201,7 +202,7 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
         "event_time": span.start_us,
         "observer": "gateway" if node.is_gateway else _OBSERVERS.get(node.part, "agent_runtime"),
         "tenant_id": context.tenant_id,
-        "environment": _environment(span.resource.attributes),
+        "environment": span.resource.environment,
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_id,
@@ -240,8 +241,8 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
     return {
         "agent_id": agent or "unknown",
         "agent_version": who.agent.first(words.AGENT_VERSION) if who.agent else None,
-        "agent_instance": span.resource.attributes.get("service.instance.id") if is_own else None,
-        "workload_id": _workload(span) if is_own else None,
+        "agent_instance": span.resource.instance if is_own else None,
+        "workload_id": span.resource.workload if is_own else None,
         "parent_agent_id": agent_of(who.parent) if who.parent else None,
         "session_id": who.session,
         "subject_id": who.user,
@@ -306,21 +307,6 @@ def _outcome(span: Span) -> str:
         # The convention: status stays unset where all went well.
         return "unknown" if span.end_us is None else "success"
     return "timeout" if any(map(_TIMEOUT.search, told.values())) else "failure"
-
-
-def _environment(resource: Mapping[str, str]) -> str | None:
-    named = resource.get("deployment.environment.name") or resource.get("deployment.environment")
-    return words.ENVIRONMENTS.get(named.lower()) if named else None
-
-
-def _workload(span: Span) -> str | None:
-    resource = span.resource.attributes
-    space = resource.get("k8s.namespace.name")
-    named = next(filter(None, (resource.get(name) for name in words.WORKLOADS)), None)
-    if space and named:
-        cluster = resource.get("k8s.cluster.name")
-        return f"{cluster}/{space}/{named}" if cluster else f"{space}/{named}"
-    return resource.get("cloud.resource_id") or span.resource.service
 
 
 def _digest(span: Span, names: tuple[str, ...]) -> str | None:
