@@ -10,7 +10,9 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.events.schema import FAMILIES, PIPELINE_COLUMNS, TABLES, avro_schema
+from pipeline.ingest.sources import adapter_names, load_adapter
 from pipeline.lake.tables import tables
+from tests.mappings import table_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -78,17 +80,29 @@ def _rules():
     return "\n".join(f"| {code} | `{name}` | {title} |" for code, name, title in sorted(rows))
 
 
+def _sources():
+    parts = []
+    for name in adapter_names():
+        reads = load_adapter(name).__doc__.strip().partition("\n")[0]
+        summary = f"<details><summary><code>{name}</code>: {reads}</summary>"
+        parts += [summary, "", *table_of(name), "", "</details>"]
+    return "\n".join(parts)
+
+
+DERIVED = {"columns": _columns, "tables": _tables, "rules": _rules, "sources": _sources}
+
+
 def _with(text, mark, body):
     pattern = re.compile(rf"<!-- {mark} -->\n.*?<!-- /{mark} -->", re.DOTALL)
     assert pattern.search(text), mark
     return pattern.sub(lambda _: f"<!-- {mark} -->\n{body}\n<!-- /{mark} -->", text)
 
 
-@pytest.mark.parametrize("mark", ["columns", "tables", "rules"])
+@pytest.mark.parametrize("mark", DERIVED)
 def test_derived_table_of_the_readme_is_up_to_date(mark, request):
     text = README.read_text()
 
-    fresh = _with(text, mark, {"columns": _columns, "tables": _tables, "rules": _rules}[mark]())
+    fresh = _with(text, mark, DERIVED[mark]())
 
     if request.config.getoption("--update-golden"):
         README.write_text(fresh)

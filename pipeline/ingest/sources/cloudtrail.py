@@ -53,6 +53,34 @@ if TYPE_CHECKING:
 
 WRAPPER = "Records"
 
+MAPPING = (
+    ("eventID, else the whole record", "event_id"),
+    ("recipientAccountId, else userIdentity.accountId", "source, trust_domain"),
+    ("eventTime", "event_time, issued_at, created_at"),
+    ("eventName", "tool_name, operation, grant_type, op"),
+    ("eventSource", "tool_server, operation"),
+    ("eventSource, eventName, readOnly, requestParameters.withDecryption", "action_class"),
+    ("errorCode, errorMessage, responseElements.ConsoleLogin", "outcome, decision_effect"),
+    ("userIdentity: the role of a session, else arn, principalId", "agent_id, actor_id"),
+    ("userIdentity.arn of a role session", "agent_instance"),
+    ("userIdentity.accountId, identityProvider", "agent_issuer, actor_issuer"),
+    ("userIdentity.type", "actor_convention"),
+    ("userIdentity.onBehalfOf, sessionContext.sourceIdentity, a federated user", "subject_id"),
+    ("userIdentity.principalId, sessionContext.attributes.creationDate", "session_id"),
+    ("userIdentity.accessKeyId", "credential_id of a call, parents of what is issued"),
+    ("sharedEventID, else requestID", "call_id"),
+    ("resources.ARN, else a name in requestParameters", "resource"),
+    ("sourceIPAddress, userAgent", "src_ip, user_agent"),
+    ("sha256 of requestParameters, of responseElements", "args_hash, result_hash"),
+    ("responseElements.credentials.accessKeyId, accessKey.accessKeyId", "credential_id"),
+    ("responseElements.credentials.expiration", "expires_at"),
+    ("requestParameters.roleArn, responseElements.assumedRoleUser.arn", "actor_id of a session"),
+    ("responseElements.subjectFromWebIdentityToken, subject, sourceIdentity", "subject_id"),
+    ("responseElements.audience", "audience"),
+    ("responseElements.accessKey, requestParameters.accessKeyId", "secret_id"),
+    ("awsRegion, eventType, eventCategory, errorCode, userIdentity.type, ...", "ext"),
+)
+
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
 

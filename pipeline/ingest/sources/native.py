@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.ingest.sources import Context
 
 WRAPPER = None
+MAPPING = (("any other field than the contract's own", "ext"),)
 
 
 def recognises(record: object) -> bool:
