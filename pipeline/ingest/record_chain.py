@@ -82,13 +82,17 @@ def canonical(value: Any) -> bytes | None:
 
 def _is_plain(value: Any) -> bool:
     """Return whether a value has no fraction and no integer that a double cannot hold."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, int):
-        return -_MAX_SAFE <= value <= _MAX_SAFE
-    return not isinstance(value, float)
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        kind = type(one)
+        if kind is dict:
+            waiting.extend(one.values())
+        elif kind is list:
+            waiting.extend(one)
+        elif kind is float or (kind is int and not -_MAX_SAFE <= one <= _MAX_SAFE):
+            return False
+    return True
 
 
 def hash_of(value: Any, before: bytes = b"") -> str | None:

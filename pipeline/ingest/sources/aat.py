@@ -55,9 +55,10 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 def derive(records: Sequence[dict[str, Any]]) -> dict[str, list[str | None]]:
     """Return of each record its hash, the verdict on its place in its session, and more."""
-    verdicts = _judge(records)
+    entries = [_entry(record, {"batch"}) for record in records]
+    verdicts = _judge(records, entries)
     return {
-        "record_hash": [hash_of(_without(record, {"batch"})) for record in records],
+        "record_hash": [next(iter(entry.hashes), None) for entry in entries],
         "chain_verdict": [verdict.verdict for verdict in verdicts],
         "chain_verdict_reason": [verdict.reason for verdict in verdicts],
         "absent": [
@@ -97,12 +98,11 @@ def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
     return SOURCE.adapt(values, context)
 
 
-def _judge(records: Sequence[dict[str, Any]]) -> list[Verdict]:
+def _judge(records: Sequence[dict[str, Any]], entries: Sequence[Entry]) -> list[Verdict]:
     """Judge each session by the hash that breaks it less, the draft's if both do alike.
 
     The draft hashes a whole record but for `batch`; some writers leave the signature out too.
     """
-    entries = [_entry(record, {"batch"}) for record in records]
     verdicts = judge(entries)
     breaks = _breaks(entries, verdicts)
     if not breaks or not any(record.keys() & _SIGNATURES for record in records):
