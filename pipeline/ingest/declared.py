@@ -24,7 +24,8 @@ of such.  A record makes one row for each event whose conditions hold; one that 
 names makes none and is counted under the reason; one that neither names is refused.
 `event_id` is the record's sha256 where it has none; two events of one family made of one
 record need an `event_id` each, such as `{join: [$.id, "/answer"]}`.
-`scope_known` is true where `scopes` was found, unless the file says it.
+`scope_known` is true where `scopes` was found, unless the file says it.  An issuer or a
+kind stands only where the id beside it was found.
 
 An object or a list never becomes a text: it may hold arguments.  What is called like a
 secret (`access_token`) or like raw content (`arguments`) is taken as a digest only.
@@ -41,7 +42,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import RegistryError, SourceError
 from pipeline.ingest.declared_read import MOST_BYTES, read_declared
 from pipeline.ingest.declared_sql import compile_declared
-from pipeline.ingest.sources import adapter_names
+from pipeline.ingest.sources import Context, adapter_names
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from pipeline.ingest.declared_path import Step
     from pipeline.ingest.declared_read import Condition, Declared
-    from pipeline.ingest.sources import Adapted, Context
+    from pipeline.ingest.sources import Adapted
 
 
 @dataclass(eq=False)
@@ -111,7 +112,16 @@ def load_declared(path: str) -> DeclaredAdapter:
         hidden=compiled.hidden,
         given=compiled.statements,
     )
+    _try(path, source)
     return DeclaredAdapter(declared.name, declared.wrapper, declared, source)
+
+
+def _try(path: str, source: SqlSource) -> None:
+    """Run the statements once, so that a fault in them is told before any record is refused."""
+    try:
+        source.adapt([b"{}"], Context())
+    except ValueError as error:
+        raise SourceError(f"{path}: cannot be run: {error}") from error
 
 
 def _content(path: str) -> bytes:

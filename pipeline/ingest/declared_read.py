@@ -53,8 +53,8 @@ FILE: Mapping[str, Key] = {
     "hidden": NODE,
 }
 
-# Filled by the file's own keys, or by the record's digest.
-_GIVEN = frozenset({"event_id", "source", "observer"})
+GIVEN = frozenset({"event_id", "source", "observer"})
+"""Fields filled by the file's own keys, or by the record's digest."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class _FileReader(Reader):
                 self.fault(key, f'"{key.value}" is no field of {family}{hint}')
             elif field := self._fields.field(column_of(family, key.value), item):
                 found[key.value] = field
-        optional = defaults(family).keys() | _GIVEN | named
+        optional = defaults(family).keys() | GIVEN | named
         for name in known:
             if name not in optional:
                 self.fault(node, f'the field "{name}" is missing: every {family} needs it')

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from pipeline.ingest.declared_fields import Field
     from pipeline.ingest.declared_read import Condition, Declared, Event
 
+# What says nothing where the id beside it is missing.
+_BESIDE = {
+    "credential_issuer": "credential_id",
+    "credential_kind": "credential_id",
+    "subject_issuer": "subject_id",
+    "subject_kind": "subject_id",
+    "actor_issuer": "actor_id",
+    "bound_identity_issuer": "bound_identity_id",
+    "accessed_by_issuer": "accessed_by_id",
+}
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _STRUCTS = {
     "act_chain": "STRUCT(issuer VARCHAR, subject VARCHAR)[]",
@@ -132,7 +142,12 @@ class _Compiler:
             return self._unsaid(event, column)
         sql = self._made(column, made)
         fallback = {"event_id": "sha256", "tenant_id": "$tenant_id"}.get(name)
-        return f"coalesce({sql}, {fallback})" if fallback else sql
+        if fallback:
+            return f"coalesce({sql}, {fallback})"
+        named = event.fields.get(_BESIDE.get(name, ""))
+        if isinstance(named, Value):
+            return f"CASE WHEN {self._text(named, self._at)} IS NOT NULL THEN {sql} END"
+        return sql
 
     def _unsaid(self, event: Event, column: Column) -> str:
         """Return what stands in a column that an event does not name."""
