@@ -14,28 +14,26 @@ from pipeline.ingest.declared_read import GIVEN, NAME
 
 Schema = dict[str, Any]
 
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/definitions/{name}"}
+
+
 _TEXT: Schema = {"type": ["string", "number", "boolean"]}
 _PATH: Schema = {"type": "string", "pattern": r"^\$[.\[]"}
-_REF: Schema = {"$ref": "#/definitions/path"}
+_REF = _ref("path")
 _PATHS: Schema = {"anyOf": [_REF, {"type": "array", "minItems": 1, "items": _REF}]}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 
 
 def adapter_schema() -> Schema:
     """Return the JSON Schema (draft 7) of an adapter's YAML file."""
-    conditions = {
-        "anyOf": [
-            {"$ref": "#/definitions/condition"},
-            {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/condition"}},
-        ]
-    }
+    conditions = _ref("conditions")
     top = {
         "adapter": _TEXT | {"pattern": f"^{NAME.pattern}$"},
         "wrapper": _TEXT,
         "recognise": conditions,
-        "source": {
-            "anyOf": [_TEXT, _mapping({"name": _TEXT, "instance": _value(_TEXT)}, ["name"])]
-        },
+        "source": {"anyOf": [_TEXT, _mapping({"name": _TEXT, "instance": _ref("text")}, ["name"])]},
         "observer": {"enum": list(enum_symbols("tool_call")["observer"])},
         "hidden": {"type": "array", "minItems": 1, "items": _REF},
         "events": {
@@ -52,9 +50,35 @@ def adapter_schema() -> Schema:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "delegraph: an adapter of your own",
-        "definitions": {"path": _PATH, "condition": _condition()},
+        "definitions": _definitions(),
         **_mapping(top, ["adapter", "source", "observer", "events"]),
     }
+
+
+def _definitions() -> Schema:
+    one = _ref("condition")
+    found: Schema = {
+        "path": _PATH,
+        "condition": _condition(),
+        "conditions": {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]},
+    }
+    for family in FAMILIES:
+        for name in contract_schema(family).names:
+            column = column_of(family, name)
+            found.setdefault(_definition(family, column), _kind(column))
+    return found
+
+
+def _definition(family: str, column: Column) -> str:
+    """Return the name under which a column's values are defined."""
+    if column.kind == "structs":
+        return column.name
+    if column.kind == "word":
+        shared = all(
+            enum_symbols(other).get(column.name, column.words) == column.words for other in FAMILIES
+        )
+        return column.name if shared else f"{family}.{column.name}"
+    return column.kind
 
 
 def _mapping(properties: Schema, required: list[str] | None = None) -> Schema:
@@ -85,8 +109,10 @@ def _event(family: str, conditions: Schema) -> Schema:
     optional = defaults(family).keys() | GIVEN
     names = contract_schema(family).names
     fields = {
-        name: _field(column_of(family, name))
-        | {"description": contract_schema(family).field(name).metadata[b"doc"].decode()}
+        name: {
+            "description": contract_schema(family).field(name).metadata[b"doc"].decode(),
+            "allOf": [_ref(_definition(family, column_of(family, name)))],
+        }
         for name in names
     }
     required = [name for name in names if name not in optional]
@@ -96,9 +122,9 @@ def _event(family: str, conditions: Schema) -> Schema:
     )
 
 
-def _field(column: Column) -> Schema:
+def _kind(column: Column) -> Schema:
     if column.kind == "map":
-        return {"type": "object", "additionalProperties": _value(_TEXT)}
+        return {"type": "object", "additionalProperties": _ref("text")}
     if column.kind == "structs":
         return _structs(column)
     by_kind: dict[str, Schema] = {
@@ -142,7 +168,7 @@ def _value(fixed: Schema, more: Schema | None = None, *, is_mapped: bool = True)
 def _structs(column: Column) -> Schema:
     words = nested_enums(column.name)
     members = {
-        name: _value({"enum": list(words[name])} if name in words else _TEXT)
+        name: _value({"enum": list(words[name])}) if name in words else _ref("text")
         for name in column.members
     }
     needed = sorted(column.needed)
