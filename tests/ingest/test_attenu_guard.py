@@ -10,6 +10,9 @@ from attenu_guard.authority import AuthorityError
 from attenu_guard.sinks import SpoolSink
 
 from pipeline.chains import build_chains
+from pipeline.detections.check import load_rules
+from pipeline.detections.ledger import Window
+from pipeline.detections.run import run_detections
 from pipeline.ingest.run import ingest_files
 from pipeline.ingest.sources import Context, attenu_guard
 from pipeline.lake import open_lake
@@ -478,3 +481,22 @@ def test_a_widening_that_hashes_right_is_seen_where_scopes_are_compared(tmp_path
     assert con.execute(
         "SELECT DISTINCT ext['chain_verdict'] FROM token_events ORDER BY 1"
     ).fetchall() == [("genesis",), ("verified",)]
+
+
+def test_a_changed_ledger_is_a_finding(tmp_path):
+    written = entries()
+    written[5] = written[5] | {"body_state": "raised"}
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in written))
+    made = open_lake(str(tmp_path / "lake"), create=True)
+    now = datetime.now(UTC) + timedelta(hours=1)
+    ingest_files([path], adapter="attenu_guard", sink=made, now=now)
+    registry = load_registry(None)
+    build_chains(made, registry, now)
+    rules = load_rules(only={"BT-07"})
+
+    report = run_detections(made, registry, rules=rules, window=Window(), now=now)
+
+    assert report.findings["title"].to_pylist() == [
+        "The log of attenu_guard failed its own integrity check"
+    ]
