@@ -193,7 +193,9 @@ def _part_by_library(span: Span) -> str:
     for name in ("openinference.span.kind", "traceloop.span.kind"):
         kind = attributes.get(name)
         if kind is not None:
-            return words.LIBRARY_KINDS.get(kind.lower(), words.OTHER)
+            part = words.LIBRARY_KINDS.get(kind.lower(), words.OTHER)
+            # A whole run of several agents is an AGENT, too, and names none.
+            return words.STEP if part == "agent" and agent_of(span) is None else part
     if "ai.toolCall.name" in attributes or "gen_ai.tool.name" in attributes:
         return "tool"
     if span.first(words.AGENT_NAME) and span.name.startswith(("invoke_agent", "agent run")):
@@ -214,7 +216,10 @@ def _tool_name(span: Span, part: str) -> str | None:
     if named:
         return named
     told = _TOOL_AFTER.search(span.name)
-    return told.group(1).strip() if told else span.first(("traceloop.entity.name",))
+    if told:
+        return told.group(1).strip()
+    is_named_so = span.attributes.get("openinference.span.kind", "").lower() == "tool"
+    return span.first(("traceloop.entity.name",)) or (span.name if is_named_so else None) or None
 
 
 def _is_same_call(above: Node, node: Node) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 AGENT_ID = ("gen_ai.agent.id",)
 AGENT_NAME = ("gen_ai.agent.name", "agent.name", "agent_name")
+AGENT_PARENT = ("graph.node.parent_id",)
+"""OpenInference: who handed over to an agent, whose runs stand side by side."""
 AGENT_VERSION = ("gen_ai.agent.version",)
 SESSION = ("gen_ai.conversation.id", "session.id")
 MCP_SESSION = ("mcp.session.id",)
@@ -80,6 +82,7 @@ READ = frozenset(
     (
         *AGENT_ID,
         *AGENT_NAME,
+        *AGENT_PARENT,
         *AGENT_VERSION,
         *SESSION,
         *MCP_SESSION,

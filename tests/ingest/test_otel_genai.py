@@ -110,6 +110,21 @@ def test_an_agent_asked_by_another_is_a_call_of_the_other():
     assert (found["resource"], found["operation"]) == ("agt_2", "invoke_agent")
 
 
+def test_agents_side_by_side_in_a_run_that_names_nobody_ask_each_other_as_they_say():
+    whole = span(1, attributes={"openinference.span.kind": "AGENT"})
+    boss = span(2, 1, attributes={"openinference.span.kind": "AGENT", "agent.name": "boss"})
+    handing = span(3, 2, name="handoff to helper", attributes={"openinference.span.kind": "TOOL"})
+    said = {"agent.name": "helper", "graph.node.parent_id": "boss"}
+    helper = span(4, 1, attributes={"openinference.span.kind": "AGENT"} | said)
+
+    found = rows(export(span(5, 4), handing, boss, helper, whole))
+
+    assert [(one["tool_name"], one["agent_id"], one["parent_agent_id"]) for one in found] == [
+        ("search", "helper", "boss"),
+        ("handoff to helper", "boss", None),
+    ]
+
+
 def test_an_agent_asked_through_a_tool_is_told_by_the_tool_call_alone():
     adapted = adapt(
         export(span(3, 2, attributes=HELPER), span(2, 1), span(1, attributes=RUN)),

@@ -60,7 +60,7 @@ MAPPING = (
     ("gen_ai.tool.name, or after the operation in the span's name", "tool_name"),
     ("status.code, error.type, rpc.response.status_code, ...", "outcome"),
     ("gen_ai.agent.id, else gen_ai.agent.name, of the span or the nearest above", "agent_id"),
-    ("the same of the agent above that", "parent_agent_id"),
+    ("the same of the agent above that, graph.node.parent_id", "parent_agent_id"),
     ("gen_ai.agent.version", "agent_version"),
     ("service.instance.id", "agent_instance"),
     ("k8s.*.name, else service.name", "workload_id"),
@@ -237,13 +237,16 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
         agent = span.first(words.PEER)
     else:
         agent = span.resource.service
+    parent = agent_of(who.parent) if who.parent else None
+    if parent is None and who.agent is not None:
+        parent = who.agent.first(words.AGENT_PARENT)
     is_own = node.part != "mcp_server"
     return {
         "agent_id": agent or "unknown",
         "agent_version": who.agent.first(words.AGENT_VERSION) if who.agent else None,
         "agent_instance": span.resource.instance if is_own else None,
         "workload_id": span.resource.workload if is_own else None,
-        "parent_agent_id": agent_of(who.parent) if who.parent else None,
+        "parent_agent_id": parent,
         "session_id": who.session,
         "subject_id": who.user,
     }
