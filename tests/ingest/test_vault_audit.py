@@ -159,10 +159,11 @@ LOGINS = [
 ]
 
 
-def login(path, metadata, method):
+def login(path, metadata, method, token=None):
     mount = "auth/team/jwt/" if "team" in path else "/".join(path.split("/")[:2]) + "/"
     prefix = mount.removeprefix("auth/").replace("/", "-")
-    token = made("new", display_name=f"{prefix}eve", metadata=metadata, entity_id="e-2")
+    name = f"{prefix}eve"
+    token = token or made("new", display_name=name, metadata=metadata, entity_id="e-2")
     return record(
         path, "update", token, {"auth": token}, request={"mount_type": method, "mount_point": mount}
     )
@@ -537,7 +538,7 @@ def con(tmp_path_factory):
 
     create = "auth/token/create"
     lines = [
-        at(0, record("auth/userpass/login/dana", "update", person, {"auth": person})),
+        at(0, login("auth/userpass/login/dana", {"username": "dana"}, "userpass", person)),
         at(1, record(create, "update", person, {"auth": child})),
         at(2, record(create, "update", child, {"auth": grandchild})),
         at(3, record("auth/token/create-orphan", "update", person, {"auth": orphan})),

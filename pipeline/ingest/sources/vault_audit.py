@@ -36,8 +36,6 @@ _AUTH = {
     "display_name": "VARCHAR",
     "entity_id": "VARCHAR",
     "policies": ["VARCHAR"],
-    "token_policies": ["VARCHAR"],
-    "identity_policies": ["VARCHAR"],
     "num_uses": "BIGINT",
     "remaining_uses": "BIGINT",
     "token_type": "VARCHAR",
@@ -69,7 +67,6 @@ SOURCE = SqlSource(
         "request": {
             "id": "VARCHAR",
             "client_id": "VARCHAR",
-            "client_token_accessor": "VARCHAR",
             "operation": "VARCHAR",
             "path": "VARCHAR",
             "mount_point": "VARCHAR",
@@ -91,7 +88,6 @@ SOURCE = SqlSource(
         },
         "response": {
             "auth": _AUTH,
-            "mount_type": "VARCHAR",
             "secret": {"lease_id": "VARCHAR"},
             "data": {"version": "VARCHAR", "metadata": {"version": "VARCHAR"}},
             "wrap_info": {

@@ -4,7 +4,7 @@ WITH told AS (
         part, r,
         concat_ws(':', 'vault', $instance) AS vault,
         lower(r.request.operation) AS verb,
-        coalesce(r.request.mount_type, r.response.mount_type) AS engine,
+        r.request.mount_type AS engine,
         coalesce(text_of(r.request.mount_point), split_part(r.request.path, '/', 1) || '/') AS mount,
         regexp_extract(r.request.path, '^sys/(?:leases/)?(revoke|renew)(?:/|$)', 1) AS doing
     FROM records
@@ -64,12 +64,13 @@ SELECT
     concat_ws('/', $instance, text_of(rtrim(r.request.namespace.path, '/')),
         coalesce(lease, mount || regexp_replace(inner_path, '^(data|metadata|delete|destroy)/', ''))) AS secret_id,
     text_of(version) AS secret_version,
-    CASE WHEN lease IS NOT NULL THEN 'vault_lease' ELSE 'other' END AS secret_kind,
+    CASE WHEN lease IS NULL THEN 'other' ELSE 'vault_lease' END AS secret_kind,
     vault AS store,
-    CASE WHEN op = 'create' AND lease IS NOT NULL THEN coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name)) END AS bound_identity_id,
-    CASE WHEN op = 'create' AND lease IS NOT NULL THEN vault END AS bound_identity_issuer,
     coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name)) AS accessed_by_id,
     CASE WHEN coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name)) IS NOT NULL THEN vault END AS accessed_by_issuer,
+    -- Whoever was given a lease is whom it lets in.
+    CASE WHEN r.response.secret.lease_id <> '' AND doing = '' THEN accessed_by_id END AS bound_identity_id,
+    CASE WHEN r.response.secret.lease_id <> '' AND doing = '' THEN accessed_by_issuer END AS bound_identity_issuer,
     ext_of(['path', 'mount_type', 'namespace_id', 'accessor'], [r.request.path, engine, r.request.namespace.id, r.auth.accessor]) AS ext
 FROM acts
 WHERE op IS NOT NULL AND event_time IS NOT NULL

@@ -4,11 +4,11 @@ WITH told AS (
         part, r,
         concat_ws(':', 'vault', $instance) AS vault,
         coalesce(text_of(regexp_extract(r.request.mount_point, '^auth/(.+)/$', 1)), split_part(r.request.path, '/', 2)) AS mount,
-        coalesce(r.request.mount_type, r.response.mount_type, split_part(r.request.path, '/', 2)) AS method,
+        r.request.mount_type AS method,
         NOT starts_with(r.request.path, 'auth/token/') AS is_elsewhere,
         regexp_extract(r.request.path, '^auth/token/(create|renew|revoke|lookup)', 1) AS doing,
         regexp_extract(r.request.path, '^auth/token/[a-z]+-([a-z]+)', 1) AS manner,
-        coalesce(text_of(r.auth.accessor), text_of(r.request.client_token_accessor)) AS caller
+        text_of(r.auth.accessor) AS caller
     FROM records
     WHERE r.type = 'response' AND text_of(r.error) IS NULL AND r.request.id <> ''
 ),
@@ -50,11 +50,7 @@ named AS (
             WHEN act = 'wrapping' AND caller IS DISTINCT FROM r.response.wrap_info.wrapped_accessor THEN caller
             WHEN act = 'wrapped' AND NOT is_elsewhere AND caller IS DISTINCT FROM r.response.wrap_info.wrapped_accessor THEN caller
         END AS parent,
-        CASE act WHEN 'introspect' THEN r.auth.policies ELSE coalesce(
-            r.response.auth.policies,
-            CASE WHEN r.response.auth.token_policies IS NOT NULL OR r.response.auth.identity_policies IS NOT NULL
-                THEN list_concat(r.response.auth.token_policies, r.response.auth.identity_policies) END
-        ) END AS granted,
+        CASE act WHEN 'introspect' THEN r.auth.policies ELSE r.response.auth.policies END AS granted,
         coalesce(text_of(r.response.auth.entity_id), text_of(r.response.auth.display_name)) AS holder
     FROM sorted
 )

@@ -7,11 +7,9 @@ WITH told AS (
         -- Old clients wrote the token into the path.
         regexp_replace(r.request.path, '^(auth/token/(lookup|renew|revoke|revoke-orphan|lookup-accessor|revoke-accessor))/.+$', '\1/*') AS path,
         lower(r.request.operation) IN ('create', 'update', 'patch', 'delete') AS changes,
-        coalesce(r.request.mount_type, r.response.mount_type) AS engine,
-        -- A login is made neither with the token that it gives nor with one that was still about.
-        r.request.path NOT LIKE 'auth/token/%' AND (
-            regexp_matches(r.request.path, '^auth/.+/(login|callback|auth_url)(/|$)') OR r.response.auth IS NOT NULL
-        ) AS logs_in
+        r.request.mount_type AS engine,
+        coalesce(text_of(r.request.mount_point), split_part(r.request.path, '/', 1) || '/') AS mount,
+        regexp_matches(r.request.path, '^auth/.+/(login|callback|auth_url)(/|$)') AS logs_in
     FROM records
 ),
 placed AS (
@@ -20,7 +18,8 @@ placed AS (
         -- As much of the path as both records of a call have, whatever the version.
         CASE WHEN regexp_matches(path, '^(auth|sys|identity)/') THEN array_to_string(string_split(path, '/')[1:2], '/')
             ELSE split_part(path, '/', 1) END AS place,
-        CASE WHEN NOT logs_in THEN coalesce(text_of(r.auth.accessor), text_of(r.request.client_token_accessor)) END AS held
+        -- The answer to a login shows the token that it gives as if it had been used.
+        CASE WHEN NOT logs_in THEN text_of(r.auth.accessor) END AS held
     FROM told
 )
 SELECT
@@ -32,8 +31,7 @@ SELECT
     $tenant_id AS tenant_id,
     r.request.id AS call_id,
     CASE r.type WHEN 'request' THEN 'pre' ELSE 'post' END AS phase,
-    CASE WHEN regexp_matches(r.request.path, '^auth/.+/(login|callback|auth_url)(/|$)') THEN 'vault login'
-        ELSE concat_ws(' ', verb, place) END AS tool_name,
+    CASE WHEN logs_in THEN 'vault login' ELSE concat_ws(' ', verb, place) END AS tool_name,
     verb AS operation,
     vault AS tool_server,
     'http' AS tool_protocol,
@@ -50,7 +48,8 @@ SELECT
         WHEN path IN ('sys/wrapping/unwrap', 'cubbyhole/response') THEN 'secret_read'
         WHEN verb = 'read' AND coalesce(engine, '') IN ('kv', 'generic', 'cubbyhole') AND NOT regexp_matches(path, '/(metadata|config)(/|$)')
             THEN 'secret_read'
-        WHEN verb = 'delete' OR (changes AND engine = 'kv' AND regexp_matches(path, '^[^/]+/(delete|destroy)/')) THEN 'delete'
+        WHEN verb = 'delete' THEN 'delete'
+        WHEN changes AND engine = 'kv' AND (starts_with(path, mount || 'delete/') OR starts_with(path, mount || 'destroy/')) THEN 'delete'
         WHEN verb IN ('read', 'list', 'help', 'header', 'alias-lookahead') THEN 'read'
         WHEN changes AND engine IN ('transit', 'ssh', 'pki', 'totp', 'transform') THEN 'execute'
         WHEN changes THEN 'write'
@@ -72,7 +71,7 @@ SELECT
     CASE WHEN held IS NOT NULL THEN vault END AS credential_issuer,
     CASE WHEN held IS NOT NULL THEN 'vault_accessor' END AS credential_kind,
     held AS credential_id,
-    list_filter(coalesce(r.auth.policies, list_concat(r.auth.token_policies, r.auth.identity_policies)), lambda name: name <> '') AS presented_scopes,
+    list_filter(r.auth.policies, lambda name: name <> '') AS presented_scopes,
     text_of(r.request.remote_address) AS src_ip,
     r.request.headers."user-agent"[1] AS user_agent,
     args_hash,
