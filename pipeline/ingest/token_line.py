@@ -83,6 +83,7 @@ _STRONG = (
 )
 """What a line's event says whatever was granted."""
 _REFRESH_TOKEN_MADE = re.compile("refresh_?token_?(?:issu|creat)")
+_REFUSALS = frozenset({"deny", "reuse_detected"})
 _FAILURES = frozenset({"failure", "failed", "fail", "error", "denied", "rejected", "false"})
 
 
@@ -215,8 +216,9 @@ class _Line:
         """Return the token event of the line's own token."""
         token = self.token or Token({}, {}, None)
         error = self._error()
+        failed = error is not None or self.op in _REFUSALS
         own = self.own
-        if own is None and token.claims and error is None:
+        if own is None and token.claims and not failed:
             # Any token like it has these claims: this one is known by this line alone.
             own = Ref(self.issuer, "local", self.sha256)
         columns = columns_of(token, self.text("client_id", "clientId", "client"))
@@ -226,10 +228,10 @@ class _Line:
             **self._asked_for(token),
             **self._granted(columns),
             "op": self.op,
-            "outcome": "failure" if error else "success",
+            "outcome": "failure" if failed else "success",
             "error": error,
             **_credential(own),
-            "credential_aliases": aliases(token, own) if own and not error else [],
+            "credential_aliases": aliases(token, own) if own and not failed else [],
             "grant_type": self.grant,
             "token_type": self.text("issued_token_type") or columns["token_type"] or self._made(),
             "family_id": columns["family_id"] or self.text("family_id", *_REFRESH),

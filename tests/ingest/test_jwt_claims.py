@@ -413,6 +413,12 @@ class TestLines:
         assert found["error"] == error
         assert found["outcome"] == ("failure" if error else "success")
 
+    @pytest.mark.parametrize("event", ["refresh_token.reuse_detected", "request.denied"])
+    def test_what_the_server_refused_did_not_succeed_though_no_error_is_told(self, event):
+        found = row(line(event=event))
+
+        assert (found["outcome"], found["error"]) == ("failure", None)
+
     def test_an_inactive_token_failed_introspection_and_nothing_more(self):
         asked = {
             "time": TIME,
