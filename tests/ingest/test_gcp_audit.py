@@ -223,6 +223,8 @@ def test_a_generated_token_stands_for_its_caller_and_is_held_by_its_account():
         DEPLOYER,
         [DEPLOYER],
     )
+    # OAuth scopes are not what IAM's permissions are measured by.
+    assert row["scope_dialect"] == "policy"
     assert (row["expires_at"] - row["issued_at"]).total_seconds() == 900
 
 

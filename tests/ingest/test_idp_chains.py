@@ -127,3 +127,14 @@ def test_secrets_fold_from_making_to_end(con):
         ("projects/acme-agents/secrets/db-password", "gcp.secretmanager", "active"),
         ("00T1terraform0ex0001", "okta", "revoked"),
     ]
+
+
+def test_what_a_person_does_in_okta_leads_back_to_the_start_of_the_session(con):
+    assert calls_of(con, "application.user_membership.show_password") == [(ALICE, [ALICE], 1)]
+    assert chain_of(con, "idx1session0example01") == (
+        "human_interactive",
+        [ALICE],
+        "complete",
+        None,
+    )
+    assert chain_of(con, "idx2session0example02")[2:] == ("broken", "missing_issue_event")

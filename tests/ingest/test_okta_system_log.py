@@ -391,3 +391,45 @@ def test_odd_parts_lose_no_event():
 )
 def test_other_records_are_not_recognised(other):
     assert not recognises(other)
+
+
+def test_a_person_s_session_is_a_credential_from_its_start_to_its_end():
+    context = {"authenticationContext": {"externalSessionId": "idx1"}}
+    start, end = (event(f"user.session.{word}", **context) for word in ("start", "end"))
+    act = event("group.privilege.grant", **context)
+
+    issued, ended = rows(start, end)
+    calls = rows(start, end, act, family="tool_call")
+
+    assert [
+        (row["op"], row["credential_kind"], row["credential_id"]) for row in (issued, ended)
+    ] == [
+        ("issue", "local", "idx1"),
+        ("revoke", "local", "idx1"),
+    ]
+    assert (issued["subject_id"], issued["grant_type"], issued["auth_time"]) == (
+        "00uAlice",
+        "interactive",
+        issued["event_time"],
+    )
+    assert {(row["credential_issuer"], row["credential_id"]) for row in calls} == {
+        ("okta:acme.okta.example", "idx1")
+    }
+
+
+def test_a_session_of_one_request_or_of_an_app_or_none_is_no_credential():
+    def within(session, actor=ALICE, **more):
+        return event("user.session.start", actor, authenticationContext=session, **more)
+
+    failed = within({"externalSessionId": "idx1"}, outcome={"result": "FAILURE"})
+    records = [
+        within({"externalSessionId": "trs1"}),
+        within({"externalSessionId": "unknown"}),
+        within(None),
+        failed,
+    ]
+
+    assert rows(*records) == []
+    app = rows(within({"externalSessionId": "idx1"}, PORTAL), family="tool_call")
+    found = rows(*records[:3], family="tool_call")
+    assert [row["credential_id"] for row in [*found, *app]] == [None] * 4

@@ -1,8 +1,9 @@
 """Okta System Log: the API's lists, JSON lines, EventBridge and event hook envelopes.
 
 Grants, revocations, reuse and consents of the authorization servers are token events;
-everything else is one tool call, named by its `eventType`.  API tokens are known by
-their id (`requestApiTokenId`), and are secret events where they are made or revoked.
+everything else is one tool call, named by its `eventType`.  It is made with an API token,
+known by its id (`requestApiTokenId`), or in the person's session (`externalSessionId`).
+Sessions that begin and end are token events too, API tokens secret events.
 
 A grant is told by its app, which holds the token.  The subject is the user among the
 targets, or the app itself where it has a grant of its own; a plain exchange names

@@ -87,6 +87,8 @@ SELECT
     -- The service grants what was asked for, or nothing.
     CASE WHEN NOT failed THEN requested_scopes END AS scopes,
     len(scopes) > 0 IS TRUE AS scope_known,
+    -- What a token may do is up to IAM's policies too, whose permissions have other names.
+    CASE WHEN len(requested_scopes) > 0 THEN 'policy' END AS scope_dialect,
     CASE WHEN r.protoPayload.request.audience <> '' THEN [r.protoPayload.request.audience] END AS audience,
     CASE WHEN NOT failed AND method <> 'DeleteServiceAccountKey' THEN happened END AS issued_at,
     CASE

@@ -1,11 +1,13 @@
--- What an authorization server did with tokens and consents, and API tokens that are revoked.
+-- What an authorization server did with tokens and consents, API tokens that are revoked, and
+-- the sessions of people.
 WITH event AS (
     SELECT *,
         text_of(r.eventType) AS type,
         coalesce(text_of(r.orgDomain), $instance) AS org,
         r.debugContext.debugData AS data,
         CASE
-            WHEN regexp_matches(r.eventType, '^app[.]oauth2[.](as[.])?(token[.]grant|authorize[.]implicit)') THEN 'grant'
+            WHEN r.eventType = 'user.session.start' OR regexp_matches(r.eventType, '^app[.]oauth2[.](as[.])?(token[.]grant|authorize[.]implicit)') THEN 'grant'
+            WHEN r.eventType = 'user.session.end' THEN 'revoke'
             ELSE regexp_extract(r.eventType, '(consent[.]grant|consent[.]revoke|detect_reuse|revoke)', 1)
         END AS what,
         -- The kind of token that the event is about, where its name says so.
@@ -14,10 +16,12 @@ WITH event AS (
         list_filter(r.target, lambda one: one.type = 'User')[1].id AS user_id,
         list_filter(r.target, lambda one: one.type = 'AuthorizationServer')[1].id AS server_id,
         list_filter(r.target, lambda one: regexp_matches(lower(one.type), '^(access_token|refresh_token|id_token|id_jag|token)$') AND one.id <> '') AS tokens,
-        regexp_matches(r.actor.type, '(?i)app|client|workload|agent') AS by_app
+        regexp_matches(r.actor.type, '(?i)app|client|workload|agent') AS by_app,
+        CASE WHEN r.eventType LIKE 'user.session.%' AND r.authenticationContext.externalSessionId NOT LIKE 'trs%'
+            THEN nullif(text_of(r.authenticationContext.externalSessionId), 'unknown') END AS session
     FROM records
     WHERE regexp_matches(r.eventType,
-        '^app[.]oauth2[.](as[.])?(token[.](grant|revoke|detect_reuse)|consent[.](grant|revoke)|authorize[.]implicit[.])|^system[.]api_token[.]revoke$')
+        '^app[.]oauth2[.](as[.])?(token[.](grant|revoke|detect_reuse)|consent[.](grant|revoke)|authorize[.]implicit[.])|^system[.]api_token[.]revoke$|^user[.]session[.](start|end)$')
 ),
 about AS (
     SELECT *,
@@ -48,7 +52,7 @@ named AS (
         -- Okta writes the `act` claim as text, the current actor outermost.
         CASE WHEN json_valid(chosen[place].detailEntry.actor) THEN chosen[place].detailEntry.actor END AS claim,
         CASE
-            WHEN type LIKE 'system.%' THEN concat_ws(':', 'okta', org)
+            WHEN type NOT LIKE 'app.%' THEN concat_ws(':', 'okta', org)
             WHEN NOT regexp_matches(type, '^app[.]oauth2[.]as[.]') THEN coalesce('https://' || org, 'okta')
             WHEN server IS NOT NULL THEN coalesce('https://' || org || '/oauth2/' || server, 'okta:' || server)
             -- An empty issuer names none.
@@ -78,9 +82,10 @@ SELECT
         WHEN token.id <> '' THEN CASE WHEN type LIKE 'system.%' THEN 'api_key_id' ELSE 'jti' END
         WHEN outcome = 'success' THEN 'local'
     END AS credential_kind,
-    coalesce(text_of(token.id), CASE WHEN outcome = 'success' THEN coalesce(text_of(r.uuid), sha256) END) AS credential_id,
-    coalesce(CASE WHEN type LIKE 'system.%' THEN 'api_token' END, lower(text_of(token.type)), nullif(wanted, '')) AS token_type,
-    CASE WHEN what = 'grant' THEN coalesce(text_of(data.grantType), CASE WHEN type LIKE '%.authorize.implicit.%' THEN 'implicit' END) END AS grant_type,
+    coalesce(text_of(token.id), CASE WHEN outcome = 'success' THEN coalesce(session, text_of(r.uuid), sha256) END) AS credential_id,
+    coalesce(CASE WHEN type LIKE 'system.%' THEN 'api_token' WHEN session IS NOT NULL THEN 'session' END, lower(text_of(token.type)), nullif(wanted, '')) AS token_type,
+    CASE WHEN session IS NOT NULL THEN CASE WHEN what = 'grant' THEN 'interactive' END
+        WHEN what = 'grant' THEN coalesce(text_of(data.grantType), CASE WHEN type LIKE '%.authorize.implicit.%' THEN 'implicit' END) END AS grant_type,
     CASE WHEN type NOT LIKE 'system.%' THEN coalesce(text_of(r.client.id), CASE WHEN by_app THEN text_of(r.actor.id) END) END AS client_id,
     -- Who revokes an API token need not be who made it.
     CASE WHEN type NOT LIKE 'system.%' THEN coalesce(person, CASE WHEN data.grantType = 'client_credentials' THEN app END, text_of(token.detailEntry.subject)) END AS subject_id,
@@ -110,6 +115,7 @@ SELECT
     CASE WHEN what = 'grant' THEN list_filter(string_split_regex(trim(data.requestedScopes), '[\s,]+'), lambda one: one <> '') END AS requested_scopes,
     list_sort(list_distinct(list_filter([text_of(data.authorizationServerAudience), text_of(data.resource)], lambda one: one IS NOT NULL))) AS audience,
     CASE WHEN what = 'grant' AND outcome = 'success' THEN moment_of(r.published) END AS issued_at,
+    CASE WHEN type = 'user.session.start' AND outcome = 'success' THEN moment_of(r.published) END AS auth_time,
     CASE WHEN what = 'grant' THEN moment_of(token.detailEntry.expires) END AS expires_at,
     CASE data.grantType
         WHEN 'urn:ietf:params:oauth:grant-type:jwt-bearer' THEN list_transform(presented, lambda one: {'role': 'assertion', 'issuer': NULL, 'kind': 'jti', 'id': one.id})
@@ -127,3 +133,4 @@ FROM named
 WHERE event_time IS NOT NULL
     -- Of an API token only its end is told here.
     AND NOT (type LIKE 'system.%' AND (failed OR coalesce(token.id, '') = ''))
+    AND NOT (type LIKE 'user.session.%' AND (failed OR session IS NULL))

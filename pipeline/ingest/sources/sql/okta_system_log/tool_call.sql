@@ -1,6 +1,10 @@
 -- One event that is not an authorization server's.
 WITH event AS (
-    SELECT *, text_of(r.eventType) AS type, coalesce(text_of(r.orgDomain), $instance) AS org
+    SELECT *, text_of(r.eventType) AS type, coalesce(text_of(r.orgDomain), $instance) AS org,
+        text_of(r.transaction.detail.requestApiTokenId) AS api_token,
+        -- A person's session is what the person came with; one made for a single request is not.
+        CASE WHEN r.actor.type = 'User' AND r.authenticationContext.externalSessionId NOT LIKE 'trs%'
+            THEN nullif(text_of(r.authenticationContext.externalSessionId), 'unknown') END AS session
     FROM records
     WHERE NOT regexp_matches(r.eventType, '^app[.]oauth2[.](as[.])?(token[.](grant|revoke|detect_reuse)|consent[.](grant|revoke)|authorize[.]implicit[.])')
 )
@@ -39,9 +43,9 @@ SELECT
     text_of(r.actor.id) AS actor_id,
     CASE WHEN r.actor.id <> '' THEN concat_ws(':', 'okta', org) END AS actor_issuer,
     'none' AS actor_convention,
-    CASE WHEN r.transaction.detail.requestApiTokenId <> '' THEN concat_ws(':', 'okta', org) END AS credential_issuer,
-    CASE WHEN r.transaction.detail.requestApiTokenId <> '' THEN 'api_key_id' END AS credential_kind,
-    text_of(r.transaction.detail.requestApiTokenId) AS credential_id,
+    CASE WHEN coalesce(api_token, session) IS NOT NULL THEN concat_ws(':', 'okta', org) END AS credential_issuer,
+    CASE WHEN api_token IS NOT NULL THEN 'api_key_id' WHEN session IS NOT NULL THEN 'local' END AS credential_kind,
+    coalesce(api_token, session) AS credential_id,
     coalesce(text_of(r.client.ipAddress), text_of(r.request.ipChain[1].ip)) AS src_ip,
     text_of(r.client.userAgent.rawUserAgent) AS user_agent,
     ext_of(
