@@ -23,8 +23,9 @@ test: $(STAMP)  ## run the tests; no network, no Java, no container
 check: $(STAMP)  ## lint, format, types, layers
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
-integration: $(STAMP)  ## run the whole road through a real Kafka, every rule on Spark (needs Java and Maven)
+integration: $(STAMP)  ## run the slow tests, the whole road through a real Kafka, every rule on Spark (needs Java and Maven)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks,spark,emitters]'
+	$(BIN)/python -m pytest -q -n 2 -m slow
 	$(BIN)/python -m pytest -q -m integration
 
 bench: $(STAMP)  ## measure, as ratios of one run

@@ -43,6 +43,7 @@ def receiver():
         yield running
 
 
+@pytest.mark.slow
 def test_run_brings_an_event_to_a_verified_webhook_and_ends_on_sigterm(tmp_path, receiver):
     paths = write_story(tmp_path)
     with embedded_broker() as bootstrap:

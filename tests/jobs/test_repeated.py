@@ -17,6 +17,8 @@ from pipeline.alerts.receive import Receiver
 from pipeline.lake import open_lake
 from tests.factories import NOW, token_event, tool_call, write_events
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 AS_OF = (NOW + timedelta(days=1)).isoformat()

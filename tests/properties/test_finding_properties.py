@@ -26,6 +26,8 @@ from pipeline.lake import open_lake
 from pipeline.registry import load_registry
 from tests.factories import token_event, tool_call
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("PC", "SP", "LS", "BT", "GO", "TR")
 HASH = re.compile(r"\b[0-9a-f]{32,64}\b")
 
