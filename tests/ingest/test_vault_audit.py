@@ -218,6 +218,14 @@ def test_renewals_move_the_end_of_the_same_token():
     assert rows[0]["expires_at"] == datetime(2026, 10, 5, 8, 10, 1, 500_000, tzinfo=UTC)
 
 
+def test_a_look_at_oneself_tells_the_age_and_the_hash_of_a_token_made_before_the_log():
+    (row,) = told(record("auth/token/lookup-self", "read", made("old", ["ops"]))).tokens
+
+    assert pick(row, "op", "credential_id", "scopes") == ("introspect", "old", ["ops"])
+    assert row["issued_at"] == datetime(2026, 10, 5, 8, tzinfo=UTC)
+    assert row["credential_aliases"][0]["id"] == "hmac-sha256:token-old"
+
+
 def test_revocations_name_the_token_and_what_goes_with_it():
     rows = told(
         record("auth/token/revoke-self", "update", CALLER),

@@ -104,8 +104,11 @@ SELECT
     list_filter(granted, lambda name: name <> '') AS scopes,
     granted IS NOT NULL AS scope_known,
     'policy' AS scope_dialect,
-    CASE WHEN op = 'issue' THEN coalesce(written_moment_of(r.response.auth.token_issue_time), written_moment_of(r.response.wrap_info.creation_time)) END
-        AS issued_at,
+    CASE
+        WHEN op = 'issue' THEN coalesce(written_moment_of(r.response.auth.token_issue_time), written_moment_of(r.response.wrap_info.creation_time))
+        -- Tells a token older than the log from one whose making is missing.
+        WHEN act = 'introspect' THEN written_moment_of(r.auth.token_issue_time)
+    END AS issued_at,
     CASE
         WHEN act = 'wrapping'
             THEN coalesce(written_moment_of(r.response.wrap_info.creation_time), event_time) + r.response.wrap_info.ttl * INTERVAL 1 SECOND
