@@ -55,7 +55,7 @@ class Entry:
     previous: str | None
     """The hash that it names; None begins the ledger."""
     name: str | None
-    """Its own name within the ledger: an id or a number."""
+    """Its own name, unlike that of any other record."""
     parent: str | None
     """The name of the record before it."""
     fault: str | None = None
@@ -126,15 +126,17 @@ class _Batch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self._by_hash: dict[tuple[str | None, str], int] = {}
-        self._by_name: dict[tuple[str | None, str], int] = {}
+        self._anywhere: dict[str, int] = {}
+        self._by_name: dict[str, int] = {}
         self._heads: dict[str | None, int] = {}
         self.genesis: dict[str | None, Entry] = {}
         for place, entry in enumerate(entries):
             for one in (*entry.hashes, entry.erased):
                 if one is not None:
                     self._by_hash.setdefault((entry.ledger, one), place)
+                    self._anywhere.setdefault(one, place)
             if entry.name is not None:
-                self._by_name.setdefault((entry.ledger, entry.name), place)
+                self._by_name.setdefault(entry.name, place)
             if entry.previous is None:
                 self.genesis.setdefault(entry.ledger, entry)
         for place, entry in enumerate(entries):
@@ -146,12 +148,14 @@ class _Batch:
         entry = self.entries[place]
         if entry.previous is None:
             return None
-        return self._by_hash.get((entry.ledger, entry.previous))
+        # Some writers chain the records of all their sessions as one.
+        own = self._by_hash.get((entry.ledger, entry.previous))
+        return self._anywhere.get(entry.previous) if own is None else own
 
     def parent(self, place: int) -> int | None:
         """Return the record that this one names by its name."""
-        entry = self.entries[place]
-        return None if entry.parent is None else self._by_name.get((entry.ledger, entry.parent))
+        parent = self.entries[place].parent
+        return None if parent is None else self._by_name.get(parent)
 
     def is_head(self, place: int) -> bool:
         """Return whether a ledger that began in another batch goes on here with this record."""

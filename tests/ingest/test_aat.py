@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from aat import core
 from aat.mcp import MCPRecorder
+from homestead_memory.adapters import aat as homestead
+from homestead_memory.core import capture
+from homestead_memory.core import ledger as memory
 
 from pipeline.ingest.sources import Context, aat
 
@@ -385,6 +388,50 @@ def test_copies_of_a_record_are_one_event():
 
     assert len(uids) == 2
     assert len(set(uids)) == 1
+
+
+def exported(folder, *hooks):
+    """Return what homestead-memory exports of what a coding agent's hooks told it."""
+    for name, tool, session, use in hooks:
+        told = {"hook_event_name": name, "tool_name": tool, "session_id": session}
+        content = {"tool_input": {"command": SECRET}, "tool_use_id": use}
+        if name == "PostToolUse":
+            content["tool_response"] = {"out": SECRET}
+        memory.append(vault=folder, **capture.from_hook_payload(told | content))
+    homestead.aat_export(folder, out_dir=folder / "trail.jsonl")
+    return [json.loads(line) for line in (folder / "trail.jsonl").read_text().splitlines()]
+
+
+HOOKS = (
+    ("PreToolUse", "Bash", "s1", "use-1"),
+    ("PreToolUse", "Read", "s2", "use-2"),
+    ("PostToolUse", "Bash", "s1", "use-1"),
+    ("PostToolUse", "Read", "s2", "use-2"),
+)
+
+
+def test_another_writer_s_records_are_paired_by_the_use_of_a_tool(tmp_path):
+    before, _, after, _ = rows(adapted(*exported(tmp_path, *HOOKS)))
+
+    assert (before["tool_name"], before["phase"], before["call_id"]) == ("Bash", "pre", "use-1")
+    assert (after["tool_name"], after["phase"], after["call_id"]) == ("Bash", "post", "use-1")
+    assert before["args_hash"] == after["args_hash"]
+    assert (before["result_hash"], bool(after["result_hash"])) == (None, True)
+
+
+def test_another_writer_s_chain_over_all_sessions_is_verified(tmp_path):
+    found = exported(tmp_path, *HOOKS)
+
+    assert list(verdicts(adapted(*found)).values()) == ["genesis", *["verified"] * 3]
+    found[1]["outcome"] = "failure"
+    assert list(verdicts(adapted(*found)).values()) == ["genesis", *["broken"] * 3]
+
+
+def test_the_summaries_that_another_writer_keeps_are_not_stored(tmp_path):
+    found = exported(tmp_path, *HOOKS)
+
+    assert SECRET in str(found)
+    assert SECRET not in str(rows(adapted(*found)))
 
 
 def test_only_its_own_records_are_recognised():

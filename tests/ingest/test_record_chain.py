@@ -15,8 +15,8 @@ def ledger(length, name="one"):
             ledger=name,
             hashes=(f"{name}-{at}",),
             previous=f"{name}-{at - 1}" if at else None,
-            name=str(at),
-            parent=str(at - 1) if at else None,
+            name=f"{name} {at}",
+            parent=f"{name} {at - 1}" if at else None,
         )
         for at in range(length)
     ]
@@ -105,25 +105,25 @@ def test_the_same_record_twice_breaks_nothing():
 
 
 def test_a_ledger_that_begins_twice_is_broken_where_it_does_so():
-    again = Entry("one", ("new",), None, "0", None)
+    again = Entry("one", ("new",), None, "one 0", None)
 
     assert said([*ledger(2), again]) == ["genesis", "verified", "broken"]
 
 
 def test_a_first_record_that_names_one_before_it_is_broken():
-    assert said([Entry("one", ("a",), None, "1", "0")]) == ["broken"]
+    assert said([Entry("one", ("a",), None, "one 1", "one 0")]) == ["broken"]
 
 
 def test_a_record_that_names_one_by_hash_and_another_by_name_is_broken():
     entries = ledger(2)
-    entries.append(Entry("one", ("c",), "one-1", "2", "0"))
+    entries.append(Entry("one", ("c",), "one-1", "one 2", "one 0"))
 
     assert said(entries) == ["genesis", "verified", "broken"]
 
 
 def test_a_record_with_a_fault_of_its_own_is_broken():
     entries = ledger(3)
-    entries[1] = Entry("one", ("one-1",), "one-0", "1", "0", fault="it is forged")
+    entries[1] = Entry("one", ("one-1",), "one-0", "one 1", "one 0", fault="it is forged")
 
     assert judge(entries)[1] == ("broken", "it is forged")
     assert judge(entries)[2] == ("broken", FOLLOWS_BREAK)
@@ -131,16 +131,24 @@ def test_a_record_with_a_fault_of_its_own_is_broken():
 
 def test_what_follows_a_record_without_a_canonical_form_cannot_be_verified():
     entries = ledger(3)
-    entries[1] = Entry("one", (), "one-0", "1", "0")
+    entries[1] = Entry("one", (), "one-0", "one 1", "one 0")
 
     assert said(entries) == ["genesis", "verified", "unverifiable"]
 
 
 def test_what_follows_an_erased_record_is_not_verified():
     entries = ledger(3)
-    entries[1] = Entry("one", ("tombstone",), "one-0", "1", "0", erased="one-1")
+    entries[1] = Entry("one", ("tombstone",), "one-0", "one 1", "one 0", erased="one-1")
 
     assert said(entries) == ["genesis", "verified", "unverifiable"]
+
+
+def test_a_ledger_may_go_on_from_another_one():
+    one = ledger(3)
+    two = Entry("two", ("two-0",), "one-2", "two 0", "one 2")
+    back = Entry("one", ("one-3",), "two-0", "one 3", "two 0")
+
+    assert said([*one, two, back]) == ["genesis", *["verified"] * 4]
 
 
 def test_a_record_of_no_ledger_is_unverifiable():

@@ -28,6 +28,7 @@ WRAPPER = None
 
 _DETAIL = {
     "tool_name": "VARCHAR",
+    "tool": "VARCHAR",
     "tool_server": "VARCHAR",
     "parameters_hash": "VARCHAR",
     "response_hash": "VARCHAR",
@@ -41,6 +42,11 @@ _DETAIL = {
     "escalation_target": "VARCHAR",
     "event": "VARCHAR",
     "resource": "VARCHAR",
+    "meta": {
+        "tool_use_id": "VARCHAR",
+        "input": {"sha256": "VARCHAR"},
+        "response": {"sha256": "VARCHAR"},
+    },
 }
 # fmt: off
 _MANDATORY = (

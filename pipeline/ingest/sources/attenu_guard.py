@@ -120,12 +120,13 @@ def _link(record: dict[str, Any]) -> Entry:
     elif number is None:
         fault = "its number is none"
     begins = previous == _GENESIS
+    ledger = f"{record.get('boot_id')} {entry.get('chain_id')}"
     return Entry(
-        ledger=f"{record.get('boot_id')} {entry.get('chain_id')}",
+        ledger=ledger,
         hashes=(stored,) if isinstance(stored, str) else (),
         previous=None if begins else str(previous),
-        name=None if number is None else str(number),
-        parent=None if number is None or (begins and number == 0) else str(number - 1),
+        name=None if number is None else f"{ledger} {number}",
+        parent=None if number is None or (begins and number == 0) else f"{ledger} {number - 1}",
         fault=fault,
     )
 

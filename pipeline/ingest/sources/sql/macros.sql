@@ -62,3 +62,6 @@ CREATE MACRO millis_of(value) AS CASE
     WHEN value SIMILAR TO '[0-9]{1,16}' THEN TRY(make_timestamptz(CAST(value AS BIGINT) * 1000))
     WHEN value SIMILAR TO '[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+' THEN TRY_CAST(value AS TIMESTAMPTZ)
 END;
+
+-- A digest that a vendor made, null where a field of that name holds something else.
+CREATE MACRO sha256_of(value) AS CASE WHEN regexp_full_match(value, '(sha-?256:)?[0-9A-Fa-f]{64}') THEN value END;

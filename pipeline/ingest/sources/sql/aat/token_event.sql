@@ -26,7 +26,7 @@ SELECT
             'parent_record_id', 'prev_hash', 'record_hash', 'chain_verdict', 'chain_verdict_reason', 'missing_fields',
             'signature', 'sig_alg', 'signer_kid', 'recording_component', 'deny_reasons'],
         list_transform([r.action_type, r.outcome, r.record_phase, r.trust_level, r.action_detail.delegate_trust_level,
-            CASE WHEN regexp_full_match(r.action_detail.task_description_hash, '(sha-?256:)?[0-9A-Fa-f]{64}') THEN r.action_detail.task_description_hash END, r.parent_record_id, r.prev_hash, record_hash, chain_verdict,
+            sha256_of(r.action_detail.task_description_hash), r.parent_record_id, r.prev_hash, record_hash, chain_verdict,
             chain_verdict_reason, absent, CASE WHEN r.signature IS NULL THEN 'none' ELSE 'unchecked' END, r.sig_alg,
             r.signer_kid, r.recording_component, array_to_string(list_filter(r.deny_reasons, lambda one: regexp_full_match(one, '[A-Za-z0-9_]{1,64}')), ' ')], lambda one: plain_of(one))
     ) AS ext

@@ -3,7 +3,7 @@
 -- An answer without a tool's name takes that of its call, where the call is in the batch.
 -- A record of before the execution tells that the call was let through, not how it ended.
 WITH calls AS (
-    SELECT r.session_id AS session_id, r.record_id AS record_id, min(plain_of(r.action_detail.tool_name)) AS tool_name
+    SELECT r.session_id AS session_id, r.record_id AS record_id, min(coalesce(plain_of(r.action_detail.tool_name), plain_of(r.action_detail.tool))) AS tool_name
     FROM records
     WHERE r.action_type = 'tool_call'
     GROUP BY r.session_id, r.record_id
@@ -20,6 +20,7 @@ SELECT
     plain_of(r.session_id) AS session_id,
     coalesce(
         plain_of(r.action_detail.tool_name),
+        plain_of(r.action_detail.tool),
         calls.tool_name,
         CASE WHEN r.action_type = 'decision' THEN concat_ws(' ', 'decision', plain_of(r.action_detail.decision_type)) END,
         'unknown'
@@ -36,17 +37,19 @@ SELECT
         WHEN r.outcome = 'denied' THEN 'deny'
         WHEN r.outcome = 'success' AND r.record_phase = 'pre_execution' AND r.action_type = 'tool_call' THEN 'allow'
     END AS decision_effect,
-    coalesce(plain_of(r.action_detail.parent_call_id), plain_of(r.record_id)) AS call_id,
+    coalesce(plain_of(r.action_detail.parent_call_id), plain_of(r.action_detail.meta.tool_use_id), plain_of(r.record_id)) AS call_id,
     CASE r.record_phase WHEN 'pre_execution' THEN 'pre' WHEN 'post_execution' THEN 'post' ELSE 'single' END AS phase,
     plain_of(r.agent_id) AS agent_id,
     plain_of(r.agent_version) AS agent_version,
     plain_of(r.agent_id) AS actor_id,
     'none' AS actor_convention,
+    CASE WHEN r.action_type IN ('tool_call', 'decision') THEN coalesce(
+        sha256_of(r.action_detail.parameters_hash), sha256_of(r.action_detail.meta.input.sha256), detail_hash
+    ) END AS args_hash,
     CASE
-        WHEN r.action_type IN ('tool_response', 'error') THEN NULL
-        ELSE coalesce(CASE WHEN regexp_full_match(r.action_detail.parameters_hash, '(sha-?256:)?[0-9A-Fa-f]{64}') THEN r.action_detail.parameters_hash END, detail_hash)
-    END AS args_hash,
-    CASE WHEN r.action_type = 'tool_response' THEN coalesce(CASE WHEN regexp_full_match(r.action_detail.response_hash, '(sha-?256:)?[0-9A-Fa-f]{64}') THEN r.action_detail.response_hash END, detail_hash) END AS result_hash,
+        WHEN r.action_type = 'tool_response' THEN coalesce(sha256_of(r.action_detail.response_hash), detail_hash)
+        WHEN r.record_phase = 'post_execution' THEN sha256_of(r.action_detail.meta.response.sha256)
+    END AS result_hash,
     ext_of(
         ['action_type', 'outcome', 'record_phase', 'trust_level', 'parent_record_id', 'prev_hash', 'record_hash',
             'chain_verdict', 'chain_verdict_reason', 'missing_fields', 'signature', 'sig_alg', 'signer_kid',
