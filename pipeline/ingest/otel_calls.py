@@ -22,6 +22,8 @@ CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "agent"
 _TOOL_AFTER = re.compile(r"(?:^|\s)(?:execute_tool|tools/call|running tool:)\s+(\S.*)$", re.DOTALL)
 _MODEL_SIGNS = ("gen_ai.request.model", "gen_ai.system", "gen_ai.provider.name")
 _MAX_ANCESTORS = 256
+_TIMED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_DAY_MS = 86_400_000
 
 SpanKey = tuple[str | None, str | None]
 
@@ -147,14 +149,34 @@ def is_invocation(node: Node) -> bool:
 
     Where a tool call stands between the two, that is what asked for it.
     """
-    return node.above is not None and node.above.part == "agent"
+    return node.above is not None and node.above.part == "agent" and not _is_same_run(node)
+
+
+def _is_same_run(node: Node) -> bool:
+    """Return whether a run's span stands right below another of the same run."""
+    above = node.above
+    is_run = node.part == "agent" and above is not None and above.part == "agent"
+    return is_run and above is not None and _is_same_agent(above.span, node.span)
 
 
 def agent_of(span: Span) -> str | None:
     """Return the id of the agent that a span names, else its name."""
     is_agent = span.attributes.get("traceloop.span.kind", "").lower() == "agent"
     named = ("traceloop.entity.name",) if is_agent else ()
-    return span.first(words.AGENT_ID + words.AGENT_NAME + named)
+    names = words.AGENT_NAME + named
+    return span.first(names if run_of(span) else words.AGENT_ID + names) or run_of(span)
+
+
+def run_of(span: Span) -> str | None:
+    """Return the id of an agent that is but that of its run: a UUID of the same day.
+
+    A time stands in a UUID of version 7; no deployed agent is made as its span begins.
+    """
+    given = span.first(words.AGENT_ID)
+    if given is None or _TIMED.fullmatch(given) is None or span.start_us is None:
+        return None
+    made_ms = int(given.replace("-", "")[:12], 16)
+    return given if abs(span.start_us // 1000 - made_ms) < _DAY_MS else None
 
 
 def source_of(node: Node) -> str:
@@ -183,8 +205,9 @@ def _part(span: Span) -> str:
     operation = attributes.get("gen_ai.operation.name")
     if operation is not None and operation.lower() in words.OPERATIONS:
         part = words.OPERATIONS[operation.lower()]
-        is_vague = part == "retrieval" and "gen_ai.data_source.id" not in attributes
-        return words.OTHER if is_vague else part
+        if part == "retrieval" and "gen_ai.data_source.id" not in attributes:
+            return words.OTHER
+        return words.MADE_HERE if part == "create" and span.kind == "internal" else part
     return _part_by_library(span)
 
 
@@ -271,9 +294,9 @@ def _narrow(found: Who, node: Node) -> Who:
     if node.part != "create" and agent_of(span):
         if agent is None:
             agent = span
-        elif node.part == "agent" or not _is_same_agent(agent, span):
+        elif not _is_same_agent(agent, span) or (node.part == "agent" and not _is_same_run(node)):
             agent, parent = span, agent
-        elif not agent.first(words.AGENT_ID):
+        elif span.first(words.AGENT_ID) and not run_of(span) and not agent.first(words.AGENT_ID):
             agent = span
     return Who(
         agent,
@@ -284,8 +307,8 @@ def _narrow(found: Who, node: Node) -> Who:
 
 
 def _is_same_agent(one: Span, other: Span) -> bool:
-    for names in (words.AGENT_ID, words.AGENT_NAME):
-        mine, theirs = one.first(names), other.first(names)
-        if mine and theirs:
-            return mine == theirs
-    return False
+    mine, theirs = one.first(words.AGENT_ID), other.first(words.AGENT_ID)
+    if mine and theirs and not (run_of(one) or run_of(other)):
+        return mine == theirs
+    mine, theirs = one.first(words.AGENT_NAME), other.first(words.AGENT_NAME)
+    return bool(mine) and mine == theirs

@@ -339,10 +339,22 @@ def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
         clean = value if name in CONTENT else text_of(value)
         if clean is not None:
             kept[name] = clean
+    if "metadata" in kept:
+        # OpenInference: a JSON text of LangChain's, which also names the agent.
+        _take_agent(kept, kept.pop("metadata"))
     uri = kept.get("mcp.resource.uri")
     if uri is not None:
         kept["mcp.resource.uri"] = _USER_INFO.sub("//", _AFTER_PATH.sub("", uri))
     return kept
+
+
+def _take_agent(kept: dict[str, Any], metadata: str) -> None:
+    try:
+        named = text_of(member(parse_json(metadata.encode("utf-8", "replace")), "lc_agent_name"))
+    except ValueError:
+        return
+    if named is not None:
+        kept["lc_agent_name"] = named
 
 
 def _resource(attributes: dict[str, Any]) -> Resource:

@@ -8,11 +8,22 @@ Google ADK, Vercel's AI SDK.  Of several spellings the first that is there count
 from __future__ import annotations
 
 AGENT_ID = ("gen_ai.agent.id",)
-AGENT_NAME = ("gen_ai.agent.name", "agent.name", "agent_name")
+AGENT_NAME = (
+    "gen_ai.agent.name",
+    "agent.name",
+    "agent_name",
+    "traceloop.association.properties.lc_agent_name",
+    "lc_agent_name",
+)
 AGENT_PARENT = ("graph.node.parent_id",)
 """OpenInference: who handed over to an agent, whose runs stand side by side."""
 AGENT_VERSION = ("gen_ai.agent.version",)
-SESSION = ("gen_ai.conversation.id", "session.id")
+SESSION = (
+    "gen_ai.conversation.id",
+    "session.id",
+    "traceloop.association.properties.session_id",
+    "traceloop.association.properties.thread_id",
+)
 MCP_SESSION = ("mcp.session.id",)
 """Of older revisions, between one client and one server: where nothing else is told."""
 USER = (
@@ -100,6 +111,7 @@ READ = frozenset(
         "gen_ai.request.model",
         "mcp.method.name",
         "mcp.resource.uri",
+        "metadata",
         "network.protocol.name",
         "network.transport",
         "openinference.span.kind",
@@ -138,6 +150,7 @@ WORKLOADS = tuple(
 
 MODEL_CALL = "a call of a model"
 AGENT_RUN = "an agent's run whose caller is not shown, or is the tool call above it"
+MADE_HERE = "an agent made within its process"
 STEP = "a workflow or a step of it"
 MESSAGE = "an MCP message that calls nothing"
 REPEATED = "an inner span of the same call by the same library"

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.ingest.json_text import digest
 from pipeline.ingest.sources import Context, otel_genai
-from tests.ingest.otlp import MCP, RUN, TOOL, TRACE, adapt, export, row, rows, span
+from tests.ingest.otlp import MCP, RUN, START, TOOL, TRACE, adapt, export, row, rows, span
 
 HELPER = RUN | {"gen_ai.agent.name": "helper", "gen_ai.agent.id": "agt_2"}
 
@@ -65,12 +65,61 @@ def test_a_name_on_the_tool_span_is_the_agent_whose_id_stands_above():
     assert (found["agent_id"], found["parent_agent_id"]) == ("agt_2", None)
 
 
-def test_an_agent_that_asks_itself_is_its_own_parent():
-    runs = span(2, 1, attributes=HELPER), span(1, attributes=HELPER)
+def test_an_agent_that_asks_itself_through_a_tool_is_its_own_parent():
+    runs = span(3, 2, attributes=HELPER), span(1, attributes=HELPER)
 
-    found = next(one for one in rows(export(span(3, 2), *runs)) if one["tool_name"] == "search")
+    _, found = rows(export(span(2, 1), span(4, 3), *runs))
 
     assert (found["agent_id"], found["parent_agent_id"]) == ("agt_2", "agt_2")
+
+
+def test_two_spans_of_one_run_are_no_agent_that_asks_itself():
+    run_id = f"{START // 10**6:012x}"
+    inner = RUN | {"gen_ai.agent.id": f"{run_id[:8]}-{run_id[8:]}-775e-a4c8-981319f3fd73"}
+
+    found = row(export(span(3, 2), span(2, 1, attributes=inner), span(1, attributes=RUN)))
+
+    assert (found["agent_id"], found["parent_agent_id"]) == ("planner", None)
+
+
+@pytest.mark.parametrize(
+    ("agent_id", "agent"),
+    [
+        (f"{START // 10**6:012x}"[:8] + "-b2c7-775e-a4c8-981319f3fd73", "planner"),
+        ("0192f3a0-b2c7-775e-a4c8-981319f3fd73", "0192f3a0-b2c7-775e-a4c8-981319f3fd73"),
+        ("5e8f2a10-b2c7-475e-a4c8-981319f3fd73", "5e8f2a10-b2c7-475e-a4c8-981319f3fd73"),
+    ],
+    ids=["made with the run", "made long before", "not timed"],
+)
+def test_an_agent_s_id_that_is_made_for_the_run_is_not_the_agent(agent_id, agent):
+    found = row(export(span(2, 1), span(1, attributes=RUN | {"gen_ai.agent.id": agent_id})))
+
+    assert found["agent_id"] == agent
+
+
+@pytest.mark.parametrize(
+    ("metadata", "agent"),
+    [
+        ('{"lc_agent_name": "desk-agent"}', "desk-agent"),
+        ("{", "desk"),
+        ("[]", "desk"),
+        ("7", "desk"),
+    ],
+)
+def test_langchain_s_agent_stands_in_the_metadata(metadata, agent):
+    found = row(export(span(2, attributes=TOOL | {"metadata": metadata})))
+
+    assert (found["agent_id"], found["ext"]) == (agent, {})
+
+
+def test_an_agent_made_in_process_is_no_call_and_one_made_at_a_service_is():
+    making = {"gen_ai.operation.name": "create_agent", "gen_ai.agent.name": "owl"}
+    here, there = (
+        adapt(export(span(1, kind=kind, attributes=making))) for kind in ("internal", "client")
+    )
+
+    assert here.skipped == {"an agent made within its process": 1}
+    assert [batch.batch.num_rows for batch in there.batches] == [1]
 
 
 def test_where_no_agent_is_shown_the_service_acts():
