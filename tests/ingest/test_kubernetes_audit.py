@@ -191,6 +191,15 @@ def test_a_credential_is_named_as_its_issuer_names_it():
     assert [pick(row, *CREDENTIAL) for row in found.calls] == [named for _, named in CREDENTIALS]
 
 
+def test_a_pod_is_the_instance_of_its_account_and_named_with_its_namespace():
+    pod = {"authentication.kubernetes.io/pod-name": ["cart-1"],
+           "authentication.kubernetes.io/pod-uid": ["u-1"]}  # fmt: skip
+
+    row = call(user={"username": ACCOUNT, "extra": pod})
+
+    assert pick(row, "workload_id", "agent_instance") == ("shop/cart-1", "u-1")
+
+
 def test_the_cluster_s_name_is_in_every_issuer_of_its_own():
     found = told(event(objectRef=SECRET, user=user(ACCOUNT, "JTI=a")), instance="blue")
 
@@ -413,6 +422,7 @@ def shipped(text):
         {"logGroup": "/aws/eks/blue/cluster", "logEvents": [{"id": "1", "message": text}]},
         {"category": "kube-audit", "properties": {"log": text}},
         {"records": [{"category": "kube-audit", "properties": {"log": text}}]},
+        [{"category": "kube-audit", "properties": {"log": text}}],
     ]
 
 
@@ -421,8 +431,8 @@ def test_what_a_cloud_ships_as_text_gives_the_rows_of_the_event():
 
     found = told(*shipped(json.dumps(event())), *shipped('{"cut": "do-not-store'))
 
-    assert found.calls == [expected] * 3
-    assert found.reasons == ["verb, requestURI and objectRef are missing"] * 3
+    assert found.calls == [expected] * 4
+    assert found.reasons == ["verb, requestURI and objectRef are missing"] * 4
     assert not any(b"do-not-store" in refusal.raw for refusal in found.refusals)
 
 

@@ -32,7 +32,7 @@ WRAPPER = "items"
 
 def _unwrap(document: Any) -> list[Any] | None:
     """Return the events in what a cloud ships, None where it is an event or a list of them."""
-    for held in (member(document, "logEvents"), member(document, "records")):
+    for held in (document, member(document, "logEvents"), member(document, "records")):
         if isinstance(held, list):
             return [_inner(item) for item in held]
     inner = _inner(document)

@@ -90,7 +90,8 @@ SELECT
     CASE WHEN held LIKE 'JTI=%' AND r.user.username LIKE 'system:serviceaccount:%' THEN held
         WHEN held LIKE 'JTI=_%' THEN substr(held, 5) WHEN held LIKE 'X509SHA256=%' THEN thumbprint_of(substr(held, 12))
         WHEN held IS NULL THEN r.user.extra.accessKeyId[1] END AS credential_id,
-    r.user.extra."authentication.kubernetes.io/pod-name"[1] AS workload_id,
+    CASE WHEN r.user.username LIKE 'system:serviceaccount:%'
+        THEN split_part(r.user.username, ':', 3) || '/' || r.user.extra."authentication.kubernetes.io/pod-name"[1] END AS workload_id,
     -- All before the last are what the client or a proxy wrote.
     r.sourceIPs[-1] AS src_ip,
     r.userAgent AS user_agent,
