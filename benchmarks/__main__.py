@@ -1,6 +1,6 @@
 """Run all measurements, print them, and write `benchmarks/results.md`.
 
-python -m benchmarks [--only ingest,chains,rules,kills] [--scale 0.1]
+python -m benchmarks [--only ingest,sources,chains,rules,kills] [--scale 0.1]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.chains import run_chains
 from benchmarks.ingest import run_ingest
 from benchmarks.rules import run_rules
+from benchmarks.sources import run_sources
 from benchmarks.table import Row, machine, markdown
 from tests.integration.kafka import kafka_node
 from tests.integration.kills import Killing, kill_at_random
@@ -39,6 +40,7 @@ def run_kills(scale: float) -> list[Row]:
 
 PARTS = {
     "ingest": ("Ingest, Avro on a real Apache Kafka", run_ingest),
+    "sources": ("Sources, from values to rows", run_sources),
     "chains": ("Chain build", run_chains),
     "rules": ("All rules over one history", run_rules),
     "kills": ("Kill test", run_kills),
