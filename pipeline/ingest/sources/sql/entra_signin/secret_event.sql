@@ -16,15 +16,19 @@ held AS (
     FROM record
 ),
 changed AS (
-    SELECT *, 'create' AS does, unnest(list_filter(after, lambda one: NOT list_contains(before, one))) AS key
-    FROM held WHERE r.kind = 'audit' AND lower(p.result) = 'success'
-    UNION ALL
-    SELECT *, 'delete', unnest(list_filter(before, lambda one: NOT list_contains(after, one)))
-    FROM held WHERE r.kind = 'audit' AND lower(p.result) = 'success'
-    UNION ALL
-    SELECT *, 'use', concat('KeyIdentifier=', p.servicePrincipalCredentialKeyId, ',KeyType=Password')
-    FROM held WHERE r.kind = 'sign_in' AND lower(code) IN ('0', 'success')
-        AND lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> ''
+    SELECT *, unnest(list_concat(
+        CASE WHEN r.kind = 'audit' AND lower(p.result) = 'success' THEN list_concat(
+            list_transform(list_filter(after, lambda one: NOT list_contains(before, one)), lambda one: {'does': 'create', 'key': one}),
+            list_transform(list_filter(before, lambda one: NOT list_contains(after, one)), lambda one: {'does': 'delete', 'key': one})
+        ) END,
+        CASE WHEN r.kind = 'sign_in' AND lower(code) IN ('0', 'success') AND lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> ''
+            THEN [{'does': 'use', 'key': concat('KeyIdentifier=', p.servicePrincipalCredentialKeyId, ',KeyType=Password')}] END
+    )) AS change
+    FROM held
+),
+named AS (
+    SELECT *, change.does AS does, change.key AS key
+    FROM changed
 )
 SELECT
     part,
@@ -49,5 +53,5 @@ SELECT
     CASE WHEN does = 'use' THEN event_time END AS last_used_at,
     ext_of(['activityDisplayName', 'targetType', 'targetDisplayName', 'correlationId'],
         [p.activityDisplayName, p.targetResources[1].type, p.targetResources[1].displayName, coalesce(p.correlationId, r.correlationId)]) AS ext
-FROM changed
+FROM named
 WHERE event_time IS NOT NULL
