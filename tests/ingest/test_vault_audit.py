@@ -526,6 +526,8 @@ def test_odd_values_cost_a_field_and_never_the_record():
         ({"type": "response", "request": "GET /"}, False),
         ([], False),
         (None, False),
+        (b"@cee: " + json.dumps(record("kv/a")).encode(), True),
+        (b'@cee: {"request": ', False),
         (b"\x00", False),
     ],
 )
