@@ -73,6 +73,22 @@ def test_an_agent_that_asks_itself_through_a_tool_is_its_own_parent():
     assert (found["agent_id"], found["parent_agent_id"]) == ("agt_2", "agt_2")
 
 
+def test_an_agent_s_id_further_down_names_it_better_than_its_name_above():
+    inner = RUN | {"gen_ai.agent.id": "agt_1", "gen_ai.agent.version": "3"}
+
+    found = row(export(span(3, 2), span(2, 1, attributes=inner), span(1, attributes=RUN)))
+
+    assert (found["agent_id"], found["agent_version"]) == ("agt_1", "3")
+
+
+def test_an_older_run_is_told_by_its_span_s_name():
+    old = {"agent_name": "planner", "gen_ai.usage.input_tokens": 5}
+
+    found = row(export(span(2, 1), span(1, name="agent run", attributes=old)))
+
+    assert found["agent_id"] == "planner"
+
+
 def test_two_spans_of_one_run_are_no_agent_that_asks_itself():
     run_id = f"{START // 10**6:012x}"
     inner = RUN | {"gen_ai.agent.id": f"{run_id[:8]}-{run_id[8:]}-775e-a4c8-981319f3fd73"}

@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from pipeline.ingest.json_text import digest
 from pipeline.ingest.otel_spans import id_of, read_spans
 from tests.ingest.otlp import RUN, START, TOOL, TRACE, adapt, export, row, rows, span
 
@@ -58,6 +59,31 @@ def test_an_export_whose_length_reads_like_an_opening_brace_is_still_protobuf():
     assert raw.startswith(b"\n{")
 
     assert row(raw)["tool_name"] == "search"
+
+
+def test_values_of_every_type_are_the_same_in_protobuf():
+    data = protobuf((2, 1, TOOL))
+    (made,) = data.resource_spans[0].scope_spans[0].spans
+    held = made.attributes.add(key="gen_ai.tool.call.arguments").value.kvlist_value
+    held.values.add(key="a").value.int_value = 7
+    held.values.add(key="b").value.array_value.values.add().double_value = 2.5
+    held.values.add(key="c").value.bytes_value = b"\x01\xff"
+    held.values.add(key="d")
+    held.values.add(key="e").value.bool_value = True
+
+    found = row(data.SerializeToString())
+
+    assert found["args_hash"] == digest({"a": 7, "b": [2.5], "c": "01ff", "d": None, "e": True})
+
+
+def test_an_empty_export_in_protobuf_holds_no_spans():
+    data = TracesData()
+    data.resource_spans.add().scope_spans.add()
+
+    adapted = adapt(data.SerializeToString())
+
+    assert (adapted.batches, adapted.refusals) == ([], [])
+    assert adapted.skipped == {"an export without spans": 1}
 
 
 def test_json_behind_a_line_feed_and_a_mark_is_still_json():
