@@ -341,9 +341,16 @@ def test_names_in_lower_case_are_read():
 
 
 def test_what_is_no_event_is_refused_with_the_field_that_is_missing():
-    assert refused(event(published="yesterday"), {"uuid": "u-1"}, {"data": {"events": []}}) == [
+    nameless = event(" ")
+
+    found = refused(
+        event(published="yesterday"), {"uuid": "u-1"}, {"data": {"events": []}}, nameless
+    )
+
+    assert found == [
         "an empty list of records",
         "published is missing or is no time",
+        "eventType is missing",
         "eventType is missing",
     ]
 

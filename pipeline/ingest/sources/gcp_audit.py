@@ -127,6 +127,8 @@ SOURCE = SqlSource(
         ("protoPayload", "response"),
         ("protoPayload", "serviceData"),
         ("protoPayload", "metadata"),
+        ("protoPayload", "status", "message"),
+        ("protoPayload", "status", "details"),
     ),
 )
 

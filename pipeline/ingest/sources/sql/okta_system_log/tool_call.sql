@@ -54,4 +54,4 @@ SELECT
             r.debugContext.debugData.requestId, r.target[1].alternateId, sha256]
     ) AS ext
 FROM event
-WHERE event_time IS NOT NULL
+WHERE event_time IS NOT NULL AND type IS NOT NULL
