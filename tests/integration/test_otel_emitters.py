@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from pipeline.ingest.run import Control, ingest_topics
 from pipeline.lake import open_lake
 from pipeline.registry import load_registry
 
-pytest.importorskip("pydantic_ai", reason="the emitters extra is not installed")
+# Not imported here: every run of the tests would wait for it.
+pytestmark = pytest.mark.skipif(
+    find_spec("pydantic_ai") is None, reason="the emitters extra is not installed"
+)
 EMITTER = Path(__file__).with_name("otel_emitter.py")
 TOPIC = "otlp_spans"
 CALLS = """
