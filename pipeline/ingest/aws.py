@@ -63,10 +63,13 @@ class Principal(NamedTuple):
 
 def text(value: Any) -> str | None:
     """Return a scalar as text; None for nothing, blanks and containers."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    # Called some sixty times a record: the usual kinds come first.
     if isinstance(value, str):
         return value.strip() or None
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else None
 
 
@@ -220,11 +223,13 @@ def resource_of(record: Any) -> str | None:
         if arn:
             return arn
     parameters = member(record, "requestParameters")
+    if not isinstance(parameters, dict):
+        return None
     bucket, key = text(member(parameters, "bucketName")), text(member(parameters, "key"))
     if bucket and key:
         return f"arn:aws:s3:::{bucket}/{key}"
     for name in _RESOURCE_PARAMETERS:
-        found = _hidden(text(member(parameters, name)))
+        found = _hidden(text(parameters.get(name)))
         if found:
             return found
     return _first_item(parameters)

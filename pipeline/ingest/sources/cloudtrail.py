@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from pipeline.events.conform import build_batch
 from pipeline.events.wire import Decoded
@@ -43,8 +42,9 @@ from pipeline.ingest.aws_record import (
     subject_columns,
     subject_of,
 )
-from pipeline.ingest.json_text import digest, digest_or_none, member
+from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member, parse_json
 from pipeline.ingest.sources import Adapted, Refusal
+from pipeline.ingest.sql_source import without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,6 +81,14 @@ MAPPING = (
     ("awsRegion, eventType, eventCategory, errorCode, userIdentity.type, ...", "ext"),
 )
 
+_HIDDEN = (
+    ("responseElements",),
+    ("requestParameters",),
+    ("additionalEventData",),
+    ("serviceEventDetails",),
+    ("errorMessage",),
+)
+"""What no dead letter may keep: arguments, answers and texts that repeat them."""
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
 
@@ -102,7 +110,7 @@ def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
             event = read_event(record, context.tenant_id)
             if event is None:
                 reason = "eventTime is missing or is no time"
-                refusals.append(Refusal(index, "adapt", reason, _without_answer(record)))
+                refusals.append(Refusal(index, "adapt", reason, _without_content(record)))
                 continue
             for family, row in _rows(event):
                 found.setdefault(family, []).append((index, event, row))
@@ -120,7 +128,7 @@ def _take(
     kept = replace(built, partial=built.partial | mended, failures=[])
     decoded.take(kept, np.array([index for index, _, _ in items], dtype=np.int64))
     return [
-        Refusal(items[row][0], stage, reason, _without_answer(items[row][1].record))
+        Refusal(items[row][0], stage, reason, _without_content(items[row][1].record))
         for row, stage, reason in built.failures
     ]
 
@@ -130,8 +138,8 @@ def _records(value: bytes | None) -> Iterator[dict[str, Any] | Refusal]:
         yield Refusal(0, "frame", "no value")
         return
     try:
-        document = orjson.loads(value.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
+        document = parse_json(value)
+    except ValueError as error:
         yield Refusal(0, "decode", f"not JSON: {error}")
         return
     wrapped = member(document, WRAPPER)
@@ -147,7 +155,7 @@ def _distinct(listed: list[Any]) -> Iterator[dict[str, Any] | Refusal]:
     for record in listed:
         if not isinstance(record, dict):
             reason = "a record is no JSON object"
-            yield Refusal(0, "decode", reason, orjson.dumps(record) if len(listed) > 1 else None)
+            yield Refusal(0, "decode", reason, dump_json(record) if len(listed) > 1 else None)
             continue
         key = digest(record) if len(listed) > 1 else ""
         if key not in seen:
@@ -155,10 +163,9 @@ def _distinct(listed: list[Any]) -> Iterator[dict[str, Any] | Refusal]:
             yield record
 
 
-def _without_answer(record: dict[str, Any]) -> bytes:
+def _without_content(record: dict[str, Any]) -> bytes:
     # A dead letter must not become the place where a session token lies.
-    kept = {name: part for name, part in record.items() if name != "responseElements"}
-    return orjson.dumps(kept)
+    return dump_json(without(record, _HIDDEN))
 
 
 def _is_mended(record: dict[str, Any]) -> bool:
