@@ -91,6 +91,7 @@ class _Compiler:
                 names = self._columns(family, events)
                 parts = [self._select(event, names) for event in events]
                 statements[family] = "\nUNION ALL\n".join(parts)
+        statements["refused"] = self._refused()
         if self._declared.skips:
             statements["skipped"] = self._skipped()
         hidden = {path.steps for path in self._declared.hidden} | self._taken
@@ -130,10 +131,30 @@ class _Compiler:
     def _select(self, event: Event, names: Sequence[str]) -> str:
         columns = [f"    {self._column(event, name)} AS {name}" for name in names]
         listed = ",\n".join(["    part", *columns])
-        where = [self._all(event.when)] if event.when else []
-        where += [f"NOT ({self._all(skip.when)})" for skip in self._declared.skips]
-        tests = f"\nWHERE {' AND '.join(where)}" if where else ""
-        return f"SELECT\n{listed}\nFROM records{tests}"
+        rows = f"SELECT\n{listed}\nFROM records{self._where(event)}"
+        # What the file says stands in it quoted, and nowhere else.
+        return f"SELECT * FROM ({rows}\n) WHERE event_time IS NOT NULL"  # noqa: S608
+
+    def _where(self, event: Event) -> str:
+        tests = [self._all(event.when)] if event.when else []
+        tests += [f"NOT ({self._all(skip.when)})" for skip in self._declared.skips]
+        return f"\nWHERE {' AND '.join(tests)}" if tests else ""
+
+    def _refused(self) -> str:
+        """Return the records that an event fits and that have no time, and why."""
+        parts = []
+        for event in self._declared.events:
+            made = event.fields["event_time"]
+            found = self._found(made, self._at) if isinstance(made, Value) else "NULL"
+            time = self._column(event, "event_time")
+            reason = (
+                f"CASE WHEN {found} IS NULL THEN 'event_time is missing'"
+                " ELSE 'event_time is no time that can be read' END"
+            )
+            rows = f"SELECT part, {reason} AS reason, {time} AS time\nFROM records"
+            rows += self._where(event)
+            parts.append(f"SELECT part, reason FROM ({rows}) WHERE time IS NULL")  # noqa: S608
+        return "\nUNION\n".join(parts)
 
     def _column(self, event: Event, name: str) -> str:
         column = column_of(event.family, name)
