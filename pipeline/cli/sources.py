@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,7 +79,9 @@ def check(
     the fields that no record filled.  Exits 1 when a record is refused, 2 when the
     YAML file is at fault.
     """
-    context = Context(instance=instance, adapters=config.ingest.sources)
+    context = Context(
+        instance=instance, adapters=config.ingest.sources, received_at=datetime.now(UTC)
+    )
     reports = _check(files, adapter, context)
     if as_json:
         items = [asdict(report) | {"ok": report.ok} for report in reports]

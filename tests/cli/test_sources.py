@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from attenu_guard import Authority, Guard
 
 from pipeline.cli.ingest import recognised
 from pipeline.ingest.recognise import AUTO
@@ -87,6 +88,16 @@ def test_a_check_says_what_would_be_taken_and_stores_nothing(cli, mixed, tmp_pat
     assert "2 not recognised" in result.out
     assert "(first: mixed.log: record 4)" in result.out
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_check_of_a_ledger_without_times_takes_it_as_received_now(cli, tmp_path):
+    guard = Guard.issue("lead", Authority(scopes={"a.b"}), audit_path=tmp_path / "ledger.jsonl")
+    guard.check("a.b")
+
+    result = cli("sources", "check", str(tmp_path / "ledger.jsonl"))
+
+    assert result.code == 0
+    assert "2 records as attenu_guard: 1 token_event, 1 tool_call" in result.out
 
 
 def test_a_check_of_a_sample_by_name_ends_well(cli):

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 
 import pytest
 from aat import core
@@ -32,6 +33,12 @@ def worked():
         safe("drop", {"table": SECRET})
     found.close_session()
     return found.records
+
+
+@cache
+def taken():
+    """Return what a whole session becomes."""
+    return adapted(*worked())
 
 
 def record(action_type="tool_call", **over):
@@ -88,14 +95,14 @@ def test_a_call_and_its_answer_are_two_observations_of_one_call():
 
 
 def test_a_refused_call_was_denied():
-    denied = rows(adapted(*worked()))[2]
+    denied = rows(taken())[2]
 
     assert (denied["tool_name"], denied["decision_effect"]) == ("drop", "deny")
     assert (denied["outcome"], denied["phase"]) == ("denied", "pre")
 
 
 def test_the_course_of_a_session_is_counted():
-    assert adapted(*worked()).skipped == {"lifecycle of a session": 2}
+    assert taken().skipped == {"lifecycle of a session": 2}
 
 
 def test_who_and_when_are_the_record_s():
@@ -265,7 +272,7 @@ def verdicts(found):
 
 
 def test_a_session_as_it_was_written_is_verified():
-    assert verdicts(adapted(*worked())) == {1: "verified", 2: "verified", 3: "verified"}
+    assert verdicts(taken()) == {1: "verified", 2: "verified", 3: "verified"}
     assert verdicts(adapted(record())) == {0: "genesis"}
 
 
@@ -351,7 +358,7 @@ def test_what_follows_an_erased_record_is_unverifiable():
 
 
 def test_a_signature_is_said_to_be_unchecked():
-    assert {row["ext"]["signature"] for row in rows(adapted(*worked()))} == {"unchecked"}
+    assert {row["ext"]["signature"] for row in rows(taken())} == {"unchecked"}
     assert one(record())["ext"]["signature"] == "none"
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from attenu_guard import AuditLog, Authority, Guard, RowLimit, evidence
@@ -54,6 +55,12 @@ def entries(version=2):
     return story(version).audit_log().entries
 
 
+@cache
+def taken(version=2):
+    """Return what a whole ledger becomes."""
+    return adapted(*entries(version))
+
+
 def adapted(*records, received=RECEIVED, **context):
     values = [json.dumps(one).encode() for one in records]
     return attenu_guard.adapt(values, Context(received_at=received, **context))
@@ -85,7 +92,7 @@ def verdicts(found):
 
 
 def test_a_root_is_a_credential_without_a_parent():
-    root = grants(adapted(*entries()))["issue", "lead"]
+    root = grants(taken())["issue", "lead"]
 
     assert (root["credential_kind"], root["credential_id"]) == ("local", "case-9:n0")
     assert (root["scopes"], root["parents"]) == (["crm.*", "mail.send"], [])
@@ -94,7 +101,7 @@ def test_a_root_is_a_credential_without_a_parent():
 
 
 def test_a_delegation_names_its_parent_what_was_asked_and_what_was_granted():
-    child = grants(adapted(*entries()))["delegate", "summarizer"]
+    child = grants(taken())["delegate", "summarizer"]
 
     assert child["requested_scopes"] == ["crm.read", "crm.write", "pay.send"]
     assert child["scopes"] == ["crm.read", "crm.write"]
@@ -103,7 +110,7 @@ def test_a_delegation_names_its_parent_what_was_asked_and_what_was_granted():
 
 
 def test_a_delegation_that_was_refused_makes_no_credential():
-    denied = grants(adapted(*entries()))["deny", "helper"]
+    denied = grants(taken())["deny", "helper"]
 
     assert (denied["outcome"], denied["error"]) == ("failure", "max_depth")
     assert denied["credential_id"] is None
@@ -111,7 +118,7 @@ def test_a_delegation_that_was_refused_makes_no_credential():
 
 
 def test_a_kill_revokes_each_node_that_it_names():
-    found = grants(adapted(*entries()))
+    found = grants(taken())
 
     assert found["revoke", "summarizer"]["credential_id"] == "case-9:n1"
     assert found["revoke", "fetcher"]["credential_id"] == "case-9:n2"
@@ -119,7 +126,7 @@ def test_a_kill_revokes_each_node_that_it_names():
 
 
 def test_a_check_and_its_outcome_are_two_observations_of_one_call():
-    found = tools(adapted(*entries()))
+    found = tools(taken())
     before, after = found["search", "pre"], found["search", "post"]
 
     assert before["call_id"] == after["call_id"]
@@ -129,7 +136,7 @@ def test_a_check_and_its_outcome_are_two_observations_of_one_call():
 
 
 def test_a_call_presents_the_node_of_the_agent_that_makes_it():
-    row = tools(adapted(*entries()))["fetch", "single"]
+    row = tools(taken())["fetch", "single"]
 
     assert (row["agent_id"], row["agent_instance"]) == ("fetcher", "case-9:n2")
     assert row["parent_agent_id"] == "summarizer"
@@ -139,7 +146,7 @@ def test_a_call_presents_the_node_of_the_agent_that_makes_it():
 
 
 def test_a_denied_call_tells_why():
-    row = tools(adapted(*entries()))["send", "single"]
+    row = tools(taken())["send", "single"]
 
     assert (row["decision_effect"], row["outcome"]) == ("deny", "denied")
     assert (row["ext"]["reason"], row["ext"]["disposition"]) == (
@@ -149,7 +156,7 @@ def test_a_denied_call_tells_why():
 
 
 def test_a_call_that_nobody_judged_was_not_allowed():
-    row = tools(adapted(*entries()))["draw", "single"]
+    row = tools(taken())["draw", "single"]
 
     assert (row["decision_effect"], row["ext"]["policy"]) == ("none", "unlisted")
     assert row["required_scopes"] == []
@@ -175,14 +182,14 @@ def test_what_became_of_a_call(state, outcome):
 
 
 def test_version_1_entries_have_no_call_id():
-    found = tools(adapted(*entries(version=1)))
+    found = tools(taken(version=1))
 
     assert {name for name, _ in found} == {"fetch", "send", "draw"}
     assert {row["call_id"] for row in found.values()} == {None}
 
 
 def test_the_end_of_a_node_s_work_is_counted():
-    assert adapted(*entries()).skipped == {"end of a node's work": 1}
+    assert taken().skipped == {"end of a node's work": 1}
 
 
 def test_a_kill_that_reached_nobody_is_counted():
@@ -193,10 +200,9 @@ def test_a_kill_that_reached_nobody_is_counted():
 
 
 def test_no_task_context_parameter_or_message_is_stored():
-    found = adapted(*entries())
     unknown = {**entries()[1], "event": "unheard"}
 
-    assert SECRET not in str(rows(found))
+    assert SECRET not in str(rows(taken()))
     assert SECRET not in str(adapted(unknown).refusals)
     assert SECRET not in str(adapted({"boot_id": "b", "entry": unknown}).refusals)
 
@@ -211,7 +217,7 @@ def test_an_agent_whose_delegation_is_in_another_batch_is_known_by_its_node():
 
 
 def test_a_count_is_no_time_so_an_entry_is_of_when_it_was_received():
-    found = rows(adapted(*entries()))
+    found = rows(taken())
 
     assert {row["ext"]["time_basis"] for row in found} == {"received"}
     assert [row["event_time"] for row in found if "op" in row][:2] == [
@@ -306,7 +312,7 @@ def test_a_changed_line_is_broken_with_all_behind_it_and_none_is_lost():
     assert {place for place, said in verdicts(found).items() if said == "broken"} == {
         place for place in verdicts(found) if place >= 5
     }
-    assert len(rows(found)) == len(rows(adapted(*entries())))
+    assert len(rows(found)) == len(rows(taken()))
     assert {row["status"] for row in rows(found) if row["place"] >= 5} == {"partial"}
 
 
