@@ -3,11 +3,17 @@ WITH entries AS (
     SELECT
         *,
         concat_ws(':', 'attenu_guard', coalesce(plain_of(r.boot_id), $instance)) AS ledger,
+        -- A count of entries is no time.
+        CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END AS own_time,
+        moment_of(r.time) AS spool_time,
         coalesce(
-            CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END,
-            moment_of(r.time),
-            CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
+            own_time, spool_time, CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
         ) AS told_at,
+        CASE
+            WHEN own_time IS NOT NULL THEN 'ts'
+            WHEN spool_time IS NOT NULL THEN 'spool'
+            ELSE 'received'
+        END AS time_basis,
         CASE WHEN r.event = 'root' THEN r.authority ELSE r.granted END AS held
     FROM records
 ),
@@ -61,11 +67,7 @@ SELECT
         ['seq', 'prev_hash', 'hash', 'chain_verdict', 'chain_verdict_reason', 'time_basis', 'ttl', 'constraints', 'target',
             'agent', 'strikes', 'mode'],
         list_transform([CAST(r.seq AS VARCHAR), r.prev_hash, r.hash, chain_verdict, chain_verdict_reason,
-            CASE
-                WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') AND moment_of(r.ts) IS NOT NULL THEN 'ts'
-                WHEN moment_of(r.time) IS NOT NULL THEN 'spool'
-                ELSE 'received'
-            END,
+            time_basis,
             CAST(held.ttl AS VARCHAR),
             array_to_string(list_transform(held.constraints, lambda one: concat_ws('<=', plain_of(one.key), CAST(one.max AS VARCHAR))), ' '),
             r.target, CASE WHEN r.event = 'kill' THEN r.agent END, CAST(r.strikes AS VARCHAR), r.mode],

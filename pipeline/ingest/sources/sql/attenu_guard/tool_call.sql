@@ -3,11 +3,17 @@ WITH entries AS (
     SELECT
         *,
         concat_ws(':', 'attenu_guard', coalesce(plain_of(r.boot_id), $instance)) AS ledger,
+        -- A count of entries is no time.
+        CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END AS own_time,
+        moment_of(r.time) AS spool_time,
         coalesce(
-            CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END,
-            moment_of(r.time),
-            CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
-        ) AS told_at
+            own_time, spool_time, CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
+        ) AS told_at,
+        CASE
+            WHEN own_time IS NOT NULL THEN 'ts'
+            WHEN spool_time IS NOT NULL THEN 'spool'
+            ELSE 'received'
+        END AS time_basis
     FROM records
 ),
 holders AS (
@@ -65,11 +71,7 @@ SELECT
         ['seq', 'prev_hash', 'hash', 'chain_verdict', 'chain_verdict_reason', 'time_basis', 'reason', 'disposition',
             'policy', 'capture', 'adapter', 'body_state', 'error_code', 'duration_ms', 'params_hash_reason', 'rows', 'spend'],
         list_transform([CAST(r.seq AS VARCHAR), r.prev_hash, r.hash, chain_verdict, chain_verdict_reason,
-            CASE
-                WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') AND moment_of(r.ts) IS NOT NULL THEN 'ts'
-                WHEN moment_of(r.time) IS NOT NULL THEN 'spool'
-                ELSE 'received'
-            END,
+            time_basis,
             r.reason, r.disposition, r.policy, r.capture, concat_ws(' ', plain_of(r.adapter.module), plain_of(r.adapter.version)),
             r.body_state, CASE WHEN regexp_full_match(r.error_code, '[A-Za-z0-9_.:-]{1,100}') THEN r.error_code END,
             CAST(r.duration_ms AS VARCHAR), r.params_hash_reason, CAST(r.context.rows AS VARCHAR), CAST(r.context.spend AS VARCHAR)],
