@@ -407,6 +407,53 @@ def test_a_change_by_an_app_is_told_of_the_app():
     assert (row["agent_id"], row["ext"]["initiatorName"]) == ("sp-9", "Sync")
 
 
+def test_a_consent_names_its_scopes_its_app_and_whom_it_holds_for():
+    def changed(**values):
+        return [
+            {"displayName": name, "newValue": json.dumps(value)} for name, value in values.items()
+        ]
+
+    app = changed(**{"TargetId.ServicePrincipalNames": "app-1;https://crm.example"})
+    own = (
+        "[] => [[Id: g-1, ConsentType: Principal, Scope: Mail.Read User.Read, CreatedDateTime: ]]; "
+    )
+    everybody = own.replace("Principal", "AllPrincipals")
+    delegated = changed(
+        **{"DelegatedPermissionGrant.Scope": " Files.Read", "ConsentContext.OnBehalfOfAll": "True"}
+    )
+    records = [
+        audited("Consent to application", *app, *changed(**{"ConsentAction.Permissions": own})),
+        audited("Consent to application", *changed(**{"ConsentAction.Permissions": everybody})),
+        audited("Add delegated permission grant", *app, *app, *delegated),
+        audited("Remove delegated permission grant", *delegated, initiatedBy={"user": {"id": "u"}}),
+        audited("Consent to application", result="failure", resultReason="denied"),
+    ]
+
+    found = rows(*records)
+
+    assert [
+        (row["op"], row["consent_id"], row["client_id"], row["subject_id"]) for row in found
+    ] == [
+        ("consent_grant", "g-1", "app-1", "admin-1"),
+        ("consent_grant", "g-1", "sp-1", None),
+        ("consent_grant", None, "app-1", None),
+        ("consent_revoke", None, "sp-1", None),
+        ("consent_grant", None, "sp-1", "admin-1"),
+    ]
+    assert [row["scopes"] for row in found] == [
+        ["Mail.Read", "User.Read"],
+        ["Mail.Read", "User.Read"],
+        ["Files.Read"],
+        ["Files.Read"],
+        [],
+    ]
+    assert [(row["outcome"], row["credential_id"]) for row in found[3:]] == [
+        ("success", "Directory_1"),
+        ("failure", None),
+    ]
+    assert len(rows(*records, family="tool_call")) == len(records)
+
+
 def test_what_is_no_record_of_entra_is_refused_without_its_values():
     activity = exported("Administrative", {"requestbody": "x"}, operationName="vaults/delete")
     timeless = audited("Add x", keys([], []), activityDateTime=None)
@@ -440,7 +487,10 @@ def test_odd_parts_lose_no_record():
         for record in (
             exported("SignInLogs", {**signed_in(), **part}),
             exported("MicrosoftGraphActivityLogs", {**requested(), **part}),
-            {**audited("x"), "properties": {**audited("x")["properties"], **part}},
+            {
+                **audited("x"),
+                "properties": {**audited("Consent to application")["properties"], **part},
+            },
         )
     ]
 

@@ -6,9 +6,9 @@ Log Analytics table (Pascal case, parts as JSON text).
 
 A sign-in is a token event: the app holds the token, the user or service principal is
 its subject, `uniqueTokenIdentifier` names it.  A Graph request is a tool call with that
-token (`signInActivityId`).  A directory audit record is a tool call, and a secret event
-for each credential of an app that it adds or removes; a client secret used to sign in is
-a secret event and the token's parent.
+token (`signInActivityId`).  A directory audit record is a tool call, a token event where it
+tells of a consent, and a secret event for each credential of an app that it adds or
+removes; a client secret used to sign in is a secret event and the token's parent.
 An agent's own user account (`agentIDuser`, fact 13) is an `agent_user`, never a person.
 The log does not tell the version of a token, so its issuer is `entra:<tenant>`, and the
 two URLs that tokens may carry are its aliases.

@@ -1,4 +1,4 @@
--- One sign-in.
+-- One sign-in, or one consent to an application that the audit log tells of.
 WITH sign_in AS (
     SELECT *,
         r.properties AS p,
@@ -18,6 +18,25 @@ told AS (
         coalesce(nullif(p.agent.agentType, 'notAgentic') <> '', false) OR coalesce(regexp_matches(p.xms_act_fct, '\b1[13]\b'), false) AS is_agent,
         lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> '' AS by_secret
     FROM sign_in
+),
+consent AS (
+    SELECT *,
+        r.properties AS p,
+        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''), text_of(r.tenantId), $instance) AS directory,
+        lower(r.properties.activityDisplayName) AS activity,
+        list_transform(r.properties.targetResources[1].modifiedProperties,
+            lambda one: {'name': one.displayName, 'value': trim(coalesce(nullif(one.newValue, ''), one.oldValue), '" ')}) AS changes
+    FROM records
+    WHERE r.kind = 'audit' AND regexp_matches(r.properties.activityDisplayName, '(?i)^(consent to application|(add|remove) delegated permission grant)$')
+),
+agreed AS (
+    SELECT *,
+        list_filter(changes, lambda one: one.name = 'ConsentAction.Permissions')[1].value AS permissions,
+        list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.Scope')[1].value AS delegated,
+        list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.ConsentType')[1].value AS delegated_for,
+        list_filter(changes, lambda one: one.name = 'ConsentContext.OnBehalfOfAll')[1].value AS for_all,
+        list_filter(changes, lambda one: one.name = 'TargetId.ServicePrincipalNames')[1].value AS names
+    FROM consent
 ),
 -- The client secret that was presented is a credential too, used by its app.
 shown AS (
@@ -92,4 +111,41 @@ SELECT
             p.xms_act_fct, p.xms_sub_fct, p.xms_par_app_azp, p.isInteractive, coalesce(p.ipAddress, r.callerIpAddress), p.userAgent, sha256]
     ) AS ext
 FROM shown
+WHERE event_time IS NOT NULL
+UNION ALL BY NAME
+SELECT
+    part,
+    coalesce(text_of(p.id), sha256) AS event_id,
+    concat_ws(':', 'entra.audit', directory) AS source,
+    coalesce(moment_of(p.activityDateTime), moment_of(r.time)) AS event_time,
+    'idp' AS observer,
+    $tenant_id AS tenant_id,
+    'entra:' || directory AS trust_domain,
+    CASE WHEN activity LIKE 'remove%' THEN 'consent_revoke' ELSE 'consent_grant' END AS op,
+    CASE WHEN lower(p.result) = 'success' THEN 'success' ELSE 'failure' END AS outcome,
+    CASE WHEN outcome = 'failure' THEN coalesce(text_of(p.resultReason), text_of(p.result)) END AS error,
+    nullif(list_filter(regexp_extract_all(permissions, '[[]Id: ([^],]+)', 1), lambda one: one <> '')[-1], '') AS consent_id,
+    -- A consent is no token: apart from those, whose issue can be missing.
+    CASE WHEN outcome = 'success' THEN coalesce('entra:' || directory || '/consents', '') END AS credential_issuer,
+    CASE WHEN outcome = 'success' THEN 'local' END AS credential_kind,
+    CASE WHEN outcome = 'success' THEN coalesce(consent_id, text_of(p.id), sha256) END AS credential_id,
+    'consent' AS token_type,
+    -- By its app id, as it signs in.
+    coalesce(nullif(split_part(names, ';', 1), ''), text_of(p.targetResources[1].id)) AS client_id,
+    -- One for everybody is nobody's own.
+    CASE WHEN NOT regexp_matches(concat_ws(' ', permissions, delegated_for,
+            CASE WHEN lower(for_all) = 'true' THEN 'AllPrincipals' END), 'AllPrincipals')
+        THEN text_of(p.initiatedBy.user.id) END AS subject_id,
+    CASE WHEN subject_id IS NOT NULL THEN coalesce('entra:' || directory, '') END AS subject_issuer,
+    CASE WHEN subject_id IS NOT NULL THEN 'human' END AS subject_kind,
+    client_id AS actor_id,
+    CASE WHEN client_id IS NOT NULL THEN coalesce('entra:' || directory, '') END AS actor_issuer,
+    CASE WHEN client_id IS NOT NULL THEN 'client_id' ELSE 'none' END AS actor_convention,
+    list_sort(list_distinct(list_filter(string_split_regex(concat_ws(' ',
+        array_to_string(regexp_extract_all(permissions, 'Scope: ([^],]*)', 1), ' '),
+        delegated), '\s+'), lambda one: one <> ''))) AS scopes,
+    len(scopes) > 0 AS scope_known,
+    ext_of(['activityDisplayName', 'initiatorName', 'targetDisplayName', 'correlationId', 'record_sha256'],
+        [p.activityDisplayName, p.initiatedBy.user.userPrincipalName, p.targetResources[1].displayName, coalesce(p.correlationId, r.correlationId), sha256]) AS ext
+FROM agreed
 WHERE event_time IS NOT NULL
