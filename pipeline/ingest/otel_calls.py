@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.ingest.otel_spans import Span
 
 CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "agent")
+_FIXED_NAMES = {"retrieval": "retrieval", "create": "create_agent", "agent": "invoke_agent"}
+_LAYERS = {"retrieval": "tool", "create": "agent"}
 _TOOL_AFTER = re.compile(r"(?:^|\s)(?:execute_tool|tools/call|running tool:)\s+(\S.*)$", re.DOTALL)
 _MODEL_SIGNS = ("gen_ai.request.model", "gen_ai.system", "gen_ai.provider.name")
 _MAX_ANCESTORS = 256
@@ -181,7 +183,7 @@ def run_of(span: Span) -> str | None:
 
 def source_of(node: Node) -> str:
     """Return who observed a call: the layer and the library, at a service."""
-    layer = {"retrieval": "tool", "create": "agent"}.get(node.part, node.part)
+    layer = _LAYERS.get(node.part, node.part)
     system = f"otel.{layer}.{node.span.scope}" if node.span.scope else f"otel.{layer}"
     service = node.span.resource.service
     return f"{system}:{service}" if service else system
@@ -229,9 +231,8 @@ def _part_by_library(span: Span) -> str:
 
 
 def _tool_name(span: Span, part: str) -> str | None:
-    fixed = {"retrieval": "retrieval", "create": "create_agent", "agent": "invoke_agent"}.get(part)
-    if fixed:
-        return fixed
+    if part in _FIXED_NAMES:
+        return _FIXED_NAMES[part]
     method = span.attributes.get("mcp.method.name")
     if method is not None and method != "tools/call":
         return str(method)

@@ -94,6 +94,7 @@ _DENIED_CODES = {
 _TIMEOUT = re.compile(r"time_?d?_?out|deadline_?exceeded", re.IGNORECASE)
 _CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
 _TRANSPORTS = {"pipe": "mcp_stdio", "tcp": "mcp_http", "quic": "mcp_http"}
+_ACTIONS = {"retrieval": "read", "create": "write"}
 _OBSERVERS = {"mcp_server": "resource_server"}
 
 
@@ -196,6 +197,7 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
     who = traces.who(node)
     if node.part == "agent" and node.above is not None:
         who = replace(traces.who(node.above), session=who.session, user=who.user)
+    has_content = not words.CONTENT.isdisjoint(span.attributes)
     row = {
         "event_id": f"{span.trace_id}/{span.span_id}",
         "source": _source(node, context),
@@ -212,8 +214,8 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
         "operation": span.first(("mcp.method.name", "gen_ai.operation.name")),
         "resource": _resource(node),
         "action_class": _action_class(node),
-        "args_hash": _digest(span, words.ARGUMENTS),
-        "result_hash": _digest(span, words.RESULT),
+        "args_hash": _digest(span, words.ARGUMENTS) if has_content else None,
+        "result_hash": _digest(span, words.RESULT) if has_content else None,
         "ext": _ext(span),
     }
     row |= _agent_columns(node, who)
@@ -254,7 +256,7 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
 
 def _place_columns(node: Node) -> dict[str, Any]:
     """Return where the tool is, from all spans of the call where this one does not say it."""
-    told = observations(node)
+    told = observations(node) if node.same or node.below else [node]
     protocols = (_protocol(one) for one in told)
     servers = (_server(one) for one in told)
     columns: dict[str, Any] = {
@@ -295,14 +297,14 @@ def _resource(node: Node) -> str | None:
 
 
 def _action_class(node: Node) -> str | None:
-    fixed = {"retrieval": "read", "create": "write"}.get(node.part)
-    return fixed or words.MCP_CALLS.get(node.span.attributes.get("mcp.method.name", ""))
+    return _ACTIONS.get(node.part) or words.MCP_CALLS.get(
+        node.span.attributes.get("mcp.method.name", "")
+    )
 
 
 def _outcome(span: Span) -> str:
-    names = span.attributes.keys() & words.STATUS_CODES
-    told = {name: span.attributes[name] for name in names}
-    if any(told.get(name) in codes for name, codes in _DENIED_CODES.items() if name in told):
+    told = {n: span.attributes[n] for n in words.STATUS_CODES.intersection(span.attributes)}
+    if told and any(told.get(name) in codes for name, codes in _DENIED_CODES.items()):
         return "denied"
     if any(_DENIED.search(code) for code in told.values()):
         return "denied"
@@ -329,7 +331,7 @@ def _digest(span: Span, names: tuple[str, ...]) -> str | None:
 
 def _ext(span: Span) -> dict[str, str]:
     """Return what no column holds; a library that writes its messages as codes is cut off."""
-    kept = {name: span.attributes[name] for name in span.attributes.keys() & words.EXT}
+    kept = {name: span.attributes[name] for name in words.EXT.intersection(span.attributes)}
     return {
         name: value
         for name, value in kept.items()
