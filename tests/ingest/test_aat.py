@@ -11,7 +11,11 @@ from homestead_memory.adapters import aat as homestead
 from homestead_memory.core import capture
 from homestead_memory.core import ledger as memory
 
+from pipeline.chains import build_chains
+from pipeline.ingest.run import ingest_files
 from pipeline.ingest.sources import Context, aat
+from pipeline.lake import open_lake
+from pipeline.registry import load_registry
 
 SECRET = "do-not-store"
 
@@ -448,3 +452,33 @@ def test_only_its_own_records_are_recognised():
     assert not aat.recognises(token)
     assert not aat.recognises({"aat_id": "1", "parent_hash": "x", "session_id": "s"})
     assert not any(aat.recognises(item) for item in (None, [], "aat", 1, {}))
+
+
+def test_the_halves_of_a_call_in_two_files_are_one_call_and_a_delegation_is_a_chain(tmp_path):
+    found = recorder()
+    call = found.tool_call("look_up", {"q": 1})
+    delegation = {"delegate_agent_id": "urn:agent:reader", "delegate_trust_level": "L1"}
+    found.record(
+        action_type="delegation",
+        action_detail=delegation,
+        outcome="success",
+        record_phase="pre_execution",
+    )
+    found.tool_response("look_up", {"a": 1}, parent_call_id=call["record_id"])
+    for name, part in (("one", found.records[:3]), ("two", found.records[3:])):
+        lines = [json.dumps(item) + "\n" for item in part]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    lake = open_lake(str(tmp_path / "lake"), create=True)
+    ingest_files([tmp_path / "one.jsonl", tmp_path / "two.jsonl"], adapter="aat", sink=lake)
+    build_chains(lake, load_registry(None), datetime.now(UTC))
+    con = lake.connect()
+
+    assert con.execute("SELECT tool_name, outcome, observations FROM calls").fetchall() == [
+        ("look_up", "success", 2)
+    ]
+    assert con.execute("SELECT actor_path FROM chains").fetchall() == [
+        (["urn:agent:desk", "urn:agent:reader"],)
+    ]
+    assert con.execute(
+        "SELECT ext['chain_verdict'] FROM tool_calls ORDER BY event_time, phase DESC"
+    ).fetchall() == [("verified",), ("unverifiable",)]
