@@ -15,7 +15,8 @@ from pipeline.cli.output import listing, write, write_json
 from pipeline.config import YAML_ENDINGS
 from pipeline.errors import ConfigError, SourceError
 from pipeline.events.schema import FAMILIES
-from pipeline.ingest.declared_check import check_adapter, check_declared, check_recognised
+from pipeline.ingest.declared import load_declared
+from pipeline.ingest.declared_check import check_adapter, check_recognised
 from pipeline.ingest.file_records import read_records
 from pipeline.ingest.recognise import AUTO
 from pipeline.ingest.samples import sample_path
@@ -107,12 +108,11 @@ def _check(files: Sequence[str], adapter: str, context: Context) -> list[Declare
 
 def _check_own(file: str, samples: Sequence[str], context: Context) -> DeclaredReport:
     try:
-        load_adapter(file)
+        own = load_declared(file)
     except SourceError as error:
         # The file is what is being checked: a fault of it is no source that is down.
         raise ConfigError(str(error)) from None
-    del context  # a declared adapter names its instance itself
-    return check_declared(file, samples)
+    return check_adapter(own.name, own, samples, own.declared_fields(), context)
 
 
 def _described(name: str, shown: str) -> dict[str, Any]:

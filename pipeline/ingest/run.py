@@ -31,8 +31,9 @@ from pipeline.ingest.batch import (
 )
 from pipeline.ingest.consumer import KafkaSource, Source
 from pipeline.ingest.files import FileSource
+from pipeline.ingest.recognise import AUTO
 from pipeline.ingest.schema_registry import RegistryClient
-from pipeline.ingest.sources import Context
+from pipeline.ingest.sources import Context, load_adapter
 from pipeline.ingest.take import take_slice
 from pipeline.ingest.tally import Tally
 from pipeline.ingest.writer import Writer
@@ -109,12 +110,15 @@ def ingest_topics(
     """Read topics into the sink until stopped, or with `control.once` to their present end.
 
     Raises:
-        SourceError: the broker does not answer (only when reading once), a topic is
-            missing, or a topic was made anew under the lake's offsets.
+        SourceError: the broker does not answer (only when reading once), an adapter is
+            unknown or at fault, a topic is missing, or a topic was made anew under the
+            lake's offsets.
         FencedError: another process stores the same partitions.
         LakeError: the sink failed; what is not stored is read again next time.
     """
     control = control or Control()
+    for adapter in {*kafka.topics.values(), *(limits.sources if limits else ())} - {AUTO}:
+        load_adapter(adapter)  # one that is missing would only be met with its first record
     registry = RegistryClient(kafka.registry_url) if kafka.registry_url else None
     source = KafkaSource(kafka, once=control.once, should_stop=control.stop.is_set)
     sizes = (

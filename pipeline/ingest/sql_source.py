@@ -12,8 +12,8 @@ They read one table, `records`: `part` (BIGINT, one record), `r` (STRUCT, the re
 the source's `shape`: what has another type is null, what is not named is never read),
 `sha256` (VARCHAR, of the whole record, where a statement names it) and one VARCHAR digest
 per name in `digests`; `records` holds every record of the batch, so that they may be
-compared.  `$tenant_id`, `$instance` and `$received_at` are bound.  `is_partial` (BOOLEAN) beside the
-contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's `event_uid`
+compared.  `$tenant_id`, `$instance` and `$received_at` are bound.  `is_partial` (BOOLEAN)
+beside the contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's `event_uid`
 is made of instead of its columns, where these depend on the records around it.
 A record that comes out of no statement is refused: nothing is lost in silence.
 """
@@ -31,6 +31,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from pipeline.errors import SourceError
 from pipeline.events.conform import conform_batch
 from pipeline.events.identity import digests
 from pipeline.events.schema import FAMILIES
@@ -46,6 +47,13 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent / "sources" / "sql"
 _NO_ROW = "holds no event of this source"
+_NOT_THE_DATA = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.IOException,
+    duckdb.ParserException,
+)
+"""What a statement of ours that is wrong raises, or a disk: no record is at fault."""
 _OURS = {"part", "is_partial", "uid_of"}
 """What a statement gives besides the contract's columns."""
 
@@ -89,9 +97,12 @@ class SqlSource:
             return Adapted([], batch.refusals)
         try:
             return self._run(batch, context)
+        except _NOT_THE_DATA as error:
+            # To halve the batch would only make a dead letter of every good record.
+            raise SourceError(f"source {self.name}: {_first_line(error)}") from error
         except duckdb.Error as error:
             # The loop halves the batch on a ValueError, down to the record at fault.
-            raise ValueError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
+            raise ValueError(f"DuckDB: {_first_line(error)}") from error
 
     @cached_property
     def statements(self) -> dict[str, str]:
@@ -266,6 +277,10 @@ def _without(value: Any, path: tuple[str, ...]) -> Any:
         name: _without(part, path[1:]) if name.lower() == path[0] else part
         for name, part in value.items()
     }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _add(batch: _Batch, row: int, document: dict[str, Any], text: str, *, whole: bool) -> None:

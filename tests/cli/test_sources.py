@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -13,6 +15,8 @@ from pipeline.ingest.samples import sample_path
 from pipeline.ingest.sources import adapter_names
 from pipeline.ingest.tally import Taken, Tally
 from tests.factories import tool_call
+
+SAMPLES = sample_path("native").parent
 
 
 @pytest.fixture
@@ -132,3 +136,56 @@ def test_a_mistake_is_one_line_and_its_exit_code(cli, args, code, words):
 
     assert result.code == code
     assert words in result.err
+
+
+DECLARED = SAMPLES / "declared"
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A configuration whose `auto` knows the declared example."""
+    (tmp_path / "own").mkdir()
+    shutil.copy(DECLARED / "acme_gateway.yaml", tmp_path / "own" / "acme.yaml")
+    (tmp_path / "delegraph.toml").write_text('[ingest]\nsources = ["own/acme.yaml"]\n')
+    return "own/acme.yaml"
+
+
+def test_a_yaml_file_of_one_s_own_joins_auto_by_the_configuration(cli, own):
+    sample = DECLARED / "acme_gateway.jsonl"
+    named = cli("sources", "check", own, sample, "--json").json["items"][0]
+
+    report = cli("ingest", "--from", sample, sample_path("cloudtrail"), "--json").json
+
+    taken = {item["adapter"]: item["records"] for item in report["taken"]}
+    assert own in [row["source"] for row in cli("sources", "ls", "--json").json["items"]]
+    assert taken["cloudtrail"] == 10
+    assert [count for name, count in taken.items() if name and name.endswith("acme.yaml")] == [
+        named["records"]
+    ]
+    assert {item["reason"]: item["records"] for item in report["skipped"]} == named["skipped"]
+    stored = cli("sql", "--format", "json", "SELECT DISTINCT adapter FROM tool_calls ORDER BY 1")
+    assert [row["adapter"] for row in stored.json] == ["acme_gateway", "cloudtrail"]
+
+
+def test_what_a_file_skips_is_told_in_text(cli, own):
+    result = cli("ingest", "--from", DECLARED / "acme_gateway.jsonl")
+
+    assert "note: skipped " in result.err
+    assert ": heartbeat" in result.err
+
+
+def test_a_fault_of_the_yaml_file_is_named_with_its_line(cli, own, tmp_path):
+    text = (tmp_path / own).read_text().replace("observer: gateway", "observer: nobody")
+    (tmp_path / own).write_text(text)
+
+    result = cli("sources", "check", own, DECLARED / "acme_gateway.jsonl")
+
+    assert result.code == 2
+    assert re.search(r"acme\.yaml:\d+", result.err)
+
+
+def test_the_instance_names_the_source_where_records_do_not(cli):
+    cli("ingest", "--from", sample_path("vault_audit"), "--instance", "vault-7")
+
+    stored = cli("sql", "--format", "json", "SELECT DISTINCT source FROM tool_calls")
+    assert [row["source"] for row in stored.json] == ["vault.audit:vault-7"]

@@ -95,6 +95,14 @@ def _object(item, indent):
     return f"{indent}{{\n{lines}\n{indent}}}"
 
 
+def test_every_source_has_a_sample_with_a_golden_and_tests_of_its_own():
+    assert [name for name in adapter_names() if not sample_path(name)] == []
+    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == adapter_names()
+    tests = Path(__file__).parents[1] / "ingest"
+    own = [name for name in adapter_names() if name != "native"]
+    assert [name for name in own if not (tests / f"test_{name}.py").exists()] == []
+
+
 @each_sample
 def test_a_sample_becomes_what_was_reviewed(name, request):
     file = GOLDEN / f"{name}.json"
