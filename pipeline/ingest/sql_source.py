@@ -13,8 +13,8 @@ the source's `shape`: what has another type is null, what is not named is never 
 `sha256` (VARCHAR, of the whole record, where a statement names it) and one VARCHAR digest
 per name in `digests`; `records` holds every record of the batch, so that they may be
 compared.  `$tenant_id`, `$instance` and `$received_at` are bound.  `is_partial` (BOOLEAN)
-beside the contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's `event_uid`
-is made of instead of its columns, where these depend on the records around it.
+beside the contract's columns marks a row as partial.  `uid_of` (VARCHAR) is what a row's
+`event_uid` is made of instead of its columns, where these depend on the records around it.
 A record that comes out of no statement is refused: nothing is lost in silence.
 """
 
