@@ -170,3 +170,22 @@ def test_sinks_keep_their_options_unread(tmp_path):
     (sink,) = load_config(file, {}).alerts.sinks
 
     assert sink == SinkTable("soc", "webhook", {"url_file": "u"}, str(tmp_path))
+
+
+def test_the_yaml_file_of_an_adapter_starts_at_the_folder_and_a_name_is_a_name(tmp_path):
+    text = """
+[ingest]
+sources = ["own/gateway.yaml"]
+[kafka.topics]
+"vault" = "vault_audit"
+"gateway" = "own/gateway.yaml"
+[kafka.instances]
+"vault" = "prod"
+"""
+
+    config = load_config(write(tmp_path, text), {})
+
+    own = str(tmp_path / "own/gateway.yaml")
+    assert config.ingest.sources == (own,)
+    assert dict(config.kafka.topics) == {"vault": "vault_audit", "gateway": own}
+    assert dict(config.kafka.instances) == {"vault": "prod"}

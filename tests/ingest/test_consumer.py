@@ -1,5 +1,6 @@
 """The loop over librdkafka's mock cluster: real protocol, one process."""
 
+import dataclasses
 import json
 import logging
 import threading
@@ -106,6 +107,30 @@ def test_poison_in_a_topic_is_a_dead_letter_at_its_own_offset(broker, lake):
 
     assert offsets(lake, "dead_letters") == [(1, 1)]
     assert sorted([*offsets(lake), (1, 1)]) == expected(10)
+
+
+def test_a_topic_read_as_auto_may_mix_sources_and_an_instance_names_its_vault(broker, lake):
+    looked_up = {
+        "time": "2026-01-02T03:04:05Z",
+        "type": "request",
+        "request": {"id": "r-1", "path": "kv/data/db", "operation": "read"},
+    }
+    broker.send("mixed", [*calls(2), json.dumps(looked_up).encode(), b'{"what": "ever"}'])
+    kafka = dataclasses.replace(broker.config("mixed", adapter="auto"), instances={"mixed": "v7"})
+
+    report = once(kafka, lake)
+
+    query = "SELECT adapter, source FROM tool_calls ORDER BY ALL"
+    found = lake.connect(comments=False).execute(query).fetchall()
+    assert [adapter for adapter, _ in found] == ["native", "native", "vault_audit"]
+    assert found[2] == ("vault_audit", "vault.audit:v7")
+    assert report.dead_letters == 1
+    assert report.tally.taken.total() == 4
+
+
+def test_an_unknown_adapter_of_a_topic_is_told_before_anything_is_read(lake):
+    with pytest.raises(SourceError, match="no adapter 'splunk'"):
+        once(KafkaConfig(bootstrap="127.0.0.1:9", topics={"t": "splunk"}), lake)
 
 
 def test_kafka_learns_the_stored_offsets_as_a_hint(broker, lake):
