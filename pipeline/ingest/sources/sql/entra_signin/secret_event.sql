@@ -27,14 +27,15 @@ changed AS (
     FROM held
 ),
 named AS (
-    SELECT *, change.does AS does, change.key AS key
+    SELECT *, change.does AS does, change.key AS key,
+        coalesce(moment_of(p.activityDateTime), moment_of(p.createdDateTime), moment_of(p.timeGenerated), moment_of(r.time)) AS happened
     FROM changed
 )
 SELECT
     part,
     coalesce(text_of(p.id), sha256) || CASE WHEN does <> 'use' THEN '/' || does || '/' || split_part(split_part(key, '=', 2), ',', 1) ELSE '' END AS event_id,
     concat_ws(':', CASE WHEN does = 'use' THEN 'entra.signin' ELSE 'entra.audit' END, directory) AS source,
-    coalesce(moment_of(p.activityDateTime), moment_of(p.createdDateTime), moment_of(p.timeGenerated), moment_of(r.time)) AS event_time,
+    happened AS event_time,
     'idp' AS observer,
     $tenant_id AS tenant_id,
     'entra:' || directory AS trust_domain,
@@ -49,9 +50,9 @@ SELECT
     CASE WHEN does = 'use' THEN text_of(p.appId)
         ELSE coalesce(text_of(p.initiatedBy.app.appId), text_of(p.initiatedBy.app.servicePrincipalId), text_of(p.initiatedBy.user.id), text_of(p.initiatedBy.user.userPrincipalName)) END AS accessed_by_id,
     CASE WHEN accessed_by_id IS NOT NULL THEN 'entra:' || directory END AS accessed_by_issuer,
-    CASE WHEN does = 'create' THEN event_time END AS created_at,
-    CASE WHEN does = 'use' THEN event_time END AS last_used_at,
+    CASE WHEN does = 'create' THEN happened END AS created_at,
+    CASE WHEN does = 'use' THEN happened END AS last_used_at,
     ext_of(['activityDisplayName', 'targetType', 'targetDisplayName', 'correlationId'],
         [p.activityDisplayName, p.targetResources[1].type, p.targetResources[1].displayName, coalesce(p.correlationId, r.correlationId)]) AS ext
 FROM named
-WHERE event_time IS NOT NULL
+WHERE happened IS NOT NULL

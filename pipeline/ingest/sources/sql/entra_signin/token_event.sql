@@ -14,6 +14,7 @@ told AS (
         regexp_matches(log, 'serviceprincipal|managedidentity') AS is_app,
         coalesce(CASE WHEN code IS NOT NULL THEN lower(code) NOT IN ('0', 'success') END, p.conditionalAccessStatus = 'failure', false) AS failed,
         coalesce('entra:' || directory, '') AS issuer,
+        coalesce(moment_of(p.createdDateTime), moment_of(r.time)) AS happened,
         coalesce(p.agent.agentSubjectType = 'agentIDuser', false) OR coalesce(regexp_matches(p.xms_sub_fct, '\b13\b'), false) AS is_agent_user,
         coalesce(nullif(p.agent.agentType, 'notAgentic') <> '', false) OR coalesce(regexp_matches(p.xms_act_fct, '\b1[13]\b'), false) AS is_agent,
         lower(p.clientCredentialType) = 'clientsecret' AND p.servicePrincipalCredentialKeyId <> '' AS by_secret
@@ -31,6 +32,7 @@ consent AS (
 ),
 agreed AS (
     SELECT *,
+        coalesce(moment_of(p.activityDateTime), moment_of(r.time)) AS happened,
         list_filter(changes, lambda one: one.name = 'ConsentAction.Permissions')[1].value AS permissions,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.Scope')[1].value AS delegated,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.ConsentType')[1].value AS delegated_for,
@@ -48,7 +50,7 @@ SELECT
     part,
     coalesce(text_of(p.id), sha256) || CASE WHEN is_secret THEN '/secret' ELSE '' END AS event_id,
     concat_ws(':', 'entra.signin', directory) AS source,
-    coalesce(moment_of(p.createdDateTime), moment_of(r.time)) AS event_time,
+    happened AS event_time,
     'idp' AS observer,
     $tenant_id AS tenant_id,
     'entra:' || directory AS trust_domain,
@@ -91,8 +93,8 @@ SELECT
     -- The log does not tell what the token allows.
     false AS scope_known,
     list_filter([coalesce(text_of(p.resourceIdentity), CASE WHEN p.resourceId NOT LIKE '/%' THEN text_of(p.resourceId) END)], lambda one: one IS NOT NULL AND NOT is_secret) AS audience,
-    CASE WHEN NOT failed AND NOT is_secret THEN event_time END AS issued_at,
-    CASE WHEN NOT failed AND NOT is_app AND NOT is_agent_user AND lower(p.isInteractive) = 'true' THEN event_time END AS auth_time,
+    CASE WHEN NOT failed AND NOT is_secret THEN happened END AS issued_at,
+    CASE WHEN NOT failed AND NOT is_app AND NOT is_agent_user AND lower(p.isInteractive) = 'true' THEN happened END AS auth_time,
     list_filter([
         CASE WHEN by_secret AND NOT is_secret THEN {'role': 'source', 'issuer': issuer, 'kind': 'secret_version', 'id': text_of(p.servicePrincipalCredentialKeyId)} END,
         CASE WHEN p.managedServiceIdentity.federatedTokenId <> '' AND NOT is_secret THEN
@@ -111,13 +113,13 @@ SELECT
             p.xms_act_fct, p.xms_sub_fct, p.xms_par_app_azp, p.isInteractive, coalesce(p.ipAddress, r.callerIpAddress), p.userAgent, sha256]
     ) AS ext
 FROM shown
-WHERE event_time IS NOT NULL
+WHERE happened IS NOT NULL
 UNION ALL BY NAME
 SELECT
     part,
     coalesce(text_of(p.id), sha256) AS event_id,
     concat_ws(':', 'entra.audit', directory) AS source,
-    coalesce(moment_of(p.activityDateTime), moment_of(r.time)) AS event_time,
+    happened AS event_time,
     'idp' AS observer,
     $tenant_id AS tenant_id,
     'entra:' || directory AS trust_domain,
@@ -148,4 +150,4 @@ SELECT
     ext_of(['activityDisplayName', 'initiatorName', 'targetDisplayName', 'correlationId', 'record_sha256'],
         [p.activityDisplayName, p.initiatedBy.user.userPrincipalName, p.targetResources[1].displayName, coalesce(p.correlationId, r.correlationId), sha256]) AS ext
 FROM agreed
-WHERE event_time IS NOT NULL
+WHERE happened IS NOT NULL

@@ -16,6 +16,7 @@ WITH record AS (
 read AS (
     SELECT *,
         coalesce('entra:' || directory, '') AS issuer,
+        coalesce(moment_of(p.activityDateTime), moment_of(p.timeGenerated), moment_of(r.time), moment_of(p.createdDateTime)) AS happened,
         -- Ids and names out of the path, so that equal requests are equal.
         CASE WHEN is_graph THEN concat_ws(' ', nullif(method, ''), regexp_replace(regexp_replace(regexp_replace(regexp_replace(
             path, '\(''[^'']*''\)', '(''{id}'')', 'g'), '/[^/]*@[^/]*', '/{id}', 'g'),
@@ -42,7 +43,7 @@ SELECT
     part,
     coalesce(CASE WHEN is_graph THEN text_of(p.requestId) END, text_of(p.id), sha256) AS event_id,
     concat_ws(':', CASE WHEN is_graph THEN 'entra.graph' ELSE 'entra.audit' END, directory) AS source,
-    coalesce(moment_of(p.activityDateTime), moment_of(p.timeGenerated), moment_of(r.time), moment_of(p.createdDateTime)) AS event_time,
+    happened AS event_time,
     CASE WHEN is_graph THEN 'resource_server' ELSE 'idp' END AS observer,
     $tenant_id AS tenant_id,
     'entra:' || directory AS trust_domain,
@@ -100,4 +101,4 @@ SELECT
             p.targetResources[1].displayName, p.resultReason, p.xms_par_app_azp, sha256]
     ) AS ext
 FROM read
-WHERE event_time IS NOT NULL
+WHERE happened IS NOT NULL

@@ -4,6 +4,7 @@ WITH entry AS (
         coalesce(text_of(r.protoPayload.authenticationInfo.principalEmail),
             regexp_replace(text_of(r.protoPayload.authenticationInfo.principalSubject), '^(serviceAccount|user):', '')) AS who,
         regexp_extract(r.protoPayload.methodName, '[A-Za-z]+$') AS method,
+        coalesce(moment_of(r.timestamp), moment_of(r.protoPayload.requestMetadata.requestAttributes.time), moment_of(r.receiveTimestamp)) AS happened,
         concat_ws(' ', r.protoPayload.response.name, r.protoPayload.request.name, r.protoPayload.resourceName) AS named,
         coalesce(
             nullif(regexp_replace(regexp_extract(r.logName, '^(.+)/logs/', 1), '^projects/', ''), ''),
@@ -27,7 +28,7 @@ SELECT
     part,
     coalesce(text_of(r.insertId), sha256) AS event_id,
     concat_ws(':', 'gcp.audit', project) AS source,
-    coalesce(moment_of(r.timestamp), moment_of(r.protoPayload.requestMetadata.requestAttributes.time), moment_of(r.receiveTimestamp)) AS event_time,
+    happened AS event_time,
     'cloud_audit' AS observer,
     $tenant_id AS tenant_id,
     'gcp:' || project AS trust_domain,
@@ -47,11 +48,11 @@ SELECT
     CASE WHEN kept_in = 'gcp.iam' THEN 'gcp' END AS bound_identity_issuer,
     who AS accessed_by_id,
     CASE WHEN who IS NOT NULL THEN 'gcp' END AS accessed_by_issuer,
-    CASE WHEN op = 'create' THEN event_time END AS created_at,
-    CASE WHEN op = 'rotate' THEN event_time END AS last_rotated_at,
-    CASE WHEN op = 'read' THEN event_time END AS last_used_at,
+    CASE WHEN op = 'create' THEN happened END AS created_at,
+    CASE WHEN op = 'rotate' THEN happened END AS last_rotated_at,
+    CASE WHEN op = 'read' THEN happened END AS last_used_at,
     CASE WHEN r.protoPayload.response.valid_before_time.seconds < 253402300799 THEN TRY(to_timestamp(r.protoPayload.response.valid_before_time.seconds)) END AS expires_at,
     kept_in = 'gcp.iam' AND coalesce(r.protoPayload.response.valid_before_time.seconds, 253402300799) >= 253402300799 AS never_expires,
     ext_of(['methodName', 'resourceName', 'record_sha256'], [r.protoPayload.methodName, r.protoPayload.resourceName, sha256]) AS ext
 FROM touched
-WHERE event_time IS NOT NULL AND secret IS NOT NULL AND secret LIKE CASE WHEN kept_in = 'gcp.secretmanager' THEN '%/secrets/_%' ELSE '%' END
+WHERE happened IS NOT NULL AND secret IS NOT NULL AND secret LIKE CASE WHEN kept_in = 'gcp.secretmanager' THEN '%/secrets/_%' ELSE '%' END

@@ -106,4 +106,4 @@ SELECT
         [who, r.protoPayload.methodName, r.protoPayload.resourceName, r.protoPayload.authenticationInfo.serviceAccountKeyName, r.protoPayload.request.lifetime, sha256]
     ) AS ext
 FROM made
-WHERE event_time IS NOT NULL
+WHERE happened IS NOT NULL

@@ -11,6 +11,7 @@ WITH entry AS (
         coalesce(len(r.protoPayload.authenticationInfo.serviceAccountDelegationInfo), 0) AS delegations,
         list_transform(r.protoPayload.authorizationInfo, lambda one: lower(one.granted)) AS granted,
         coalesce(text_of(r.protoPayload.methodName), '') AS method,
+        coalesce(moment_of(r.timestamp), moment_of(r.protoPayload.requestMetadata.requestAttributes.time), moment_of(r.receiveTimestamp)) AS happened,
         text_of(regexp_replace(r.protoPayload.serviceName, '[.]googleapis[.]com$', '')) AS service,
         coalesce(
             nullif(regexp_replace(regexp_extract(r.logName, '^(.+)/logs/', 1), '^projects/', ''), ''),
@@ -21,7 +22,7 @@ SELECT
     part,
     coalesce(text_of(r.insertId), sha256) AS event_id,
     concat_ws(':', 'gcp.audit', project) AS source,
-    coalesce(moment_of(r.timestamp), moment_of(r.protoPayload.requestMetadata.requestAttributes.time), moment_of(r.receiveTimestamp)) AS event_time,
+    happened AS event_time,
     'cloud_audit' AS observer,
     $tenant_id AS tenant_id,
     'gcp:' || project AS trust_domain,
@@ -94,4 +95,4 @@ SELECT
     ) AS ext,
     method = '' AS is_partial
 FROM entry
-WHERE r.protoPayload IS NOT NULL AND event_time IS NOT NULL
+WHERE r.protoPayload IS NOT NULL AND happened IS NOT NULL
