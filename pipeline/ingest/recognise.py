@@ -93,6 +93,8 @@ class Recogniser:
         except orjson.JSONDecodeError as error:
             return [Part(row, self.name_of(value), value, fault=("decode", f"not JSON: {error}"))]
         name = self.name_of(document)
+        if name is None and isinstance(document, bytes):
+            name = self.name_of(_behind_prefix(value))
         if name is not None or isinstance(document, bytes):
             return [Part(row, name, value)]
         return self._parted(row, value, document)
@@ -121,6 +123,15 @@ class Recogniser:
 def recogniser(own: tuple[str, ...] = ()) -> Recogniser:
     """Return the one that knows these YAML files besides our sources."""
     return Recogniser(own)
+
+
+def _behind_prefix(value: bytes) -> object:
+    """Return the JSON object behind a log line's prefix, the value itself where there is none."""
+    at = value.find(b"{")
+    try:
+        return orjson.loads(value[at:]) if at > 0 else value
+    except orjson.JSONDecodeError:
+        return value
 
 
 def _recognises(source: Adapter, record: object) -> bool:

@@ -119,6 +119,16 @@ def test_a_value_that_lists_records_of_several_sources_is_parted():
     assert b'"a"' not in letters[1][2]
 
 
+def test_a_record_behind_the_prefix_of_a_log_line_is_recognised():
+    line = {"type": "request", "time": "2026-01-02T03:04:05Z"}
+    line |= {"request": {"id": "r-1", "path": "kv/data/db", "operation": "read"}}
+
+    rows = take(b"@cee: " + dump(line), b"no record {", b"prefix {}")
+
+    assert column(rows, "tool_calls", "adapter") == [("vault_audit",)]
+    assert column(rows, ANCHOR, "adapter", "kafka_offset") == [(AUTO, 101), (AUTO, 102)]
+
+
 def test_numbers_of_more_than_64_bits_come_through_a_parted_value_unchanged():
     number = 170141183460469231731687303715884105727
     rows = take([{"what": number}, trail("a")])
