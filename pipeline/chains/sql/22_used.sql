@@ -11,6 +11,8 @@ SELECT
     arg_min(obs.subject_kind, (obs.event_time, obs.event_uid)) FILTER (obs.subject_kind IS NOT NULL) AS subject_kind,
     arg_min(obs.presented_scopes, (obs.event_time, obs.event_uid)) FILTER (len(obs.presented_scopes) > 0) AS presented_scopes,
     arg_min(obs.presented_audience, (obs.event_time, obs.event_uid)) FILTER (len(obs.presented_audience) > 0) AS presented_audience,
+    -- The best placed witness: a runtime may declare any history.
+    arg_min(obs.act_chain, (-obs.evidence_rank, obs.event_time, obs.event_uid)) FILTER (len(obs.act_chain) > 0) AS act_chain,
     arg_min(obs.environment, (obs.event_time, obs.event_uid)) FILTER (obs.environment IS NOT NULL) AS environment,
     arg_min(obs.trust_domain, (obs.event_time, obs.event_uid)) FILTER (obs.trust_domain IS NOT NULL) AS trust_domain,
     arg_max(obs.evidence_class, (obs.evidence_rank, obs.evidence_class)) AS evidence_class

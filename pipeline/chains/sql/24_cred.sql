@@ -12,7 +12,7 @@ SELECT
     coalesce(f.subject_identity, u.subject_identity) AS subject_identity,
     CASE WHEN f.subject_id IS NOT NULL THEN f.subject_namespace ELSE u.subject_namespace END AS subject_namespace,
     f.actor_id, f.actor_issuer, f.actor_convention, f.client_id,
-    coalesce(f.act_chain, []) AS act_chain,
+    CASE WHEN f.credential_key IS NULL THEN coalesce(u.act_chain, []) ELSE coalesce(f.act_chain, []) END AS act_chain,
     coalesce(f.act_truncated, false) AS act_truncated, f.act_malformed_reason, f.may_act,
     f.token_type, f.grant_type,
     list_sort(list_distinct(coalesce(f.scopes, u.presented_scopes, []))) AS scopes,
