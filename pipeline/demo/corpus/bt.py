@@ -236,7 +236,9 @@ def bt_08(p: Plot) -> None:
     p.may.update(("PC-08", "GO-08"))
 
 
-@story("BT-09", "other_subject other_actor other_outcome", "agree by_alias not_over_yet answer_lost")
+@story(
+    "BT-09", "other_subject other_actor other_outcome", "agree by_alias not_over_yet answer_lost"
+)
 def bt_09(p: Plot) -> None:
     """The runtime and the gateway tell the same call differently."""
     spiffe = f"spiffe://acme.example/agent/{p.name}"
@@ -247,7 +249,18 @@ def bt_09(p: Plot) -> None:
     # What was refused at the door cannot have worked; an answer may be lost behind it.
     refused: Event = {"outcome": "denied", "decision_effect": "deny"}
     call = p.call(p.some(60, 200), token, TICKET, **(refused if p.kind == "other_outcome" else {}))
-    told: Event = {}
+    ways: dict[str, Event] = {
+        "other_outcome": {"outcome": "success"},
+        "answer_lost": {"outcome": "failure"},
+        "not_over_yet": {"outcome": "unknown", "phase": "pre"},
+        "by_alias": {
+            "agent_id": spiffe,
+            "actor_id": spiffe,
+            "actor_issuer": None,
+            "agent_issuer": None,
+        },
+    }
+    told = ways.get(p.kind, {})
     if p.kind == "other_subject":
         told = {"subject_id": p.person("ben")}
     if p.kind == "other_actor":
@@ -255,14 +268,6 @@ def bt_09(p: Plot) -> None:
         told = {"actor_id": b, "agent_id": b, "act_chain": [{"issuer": AUTHZ, "subject": b}]}
         # The same credential seems to serve two agents then.
         p.may.update(("SP-03", "TR-10", "TR-08"))
-    if p.kind == "other_outcome":
-        told = {"outcome": "success"}
-    if p.kind == "answer_lost":
-        told = {"outcome": "failure"}
-    if p.kind == "by_alias":
-        told = {"agent_id": spiffe, "actor_id": spiffe, "actor_issuer": None, "agent_issuer": None}
-    if p.kind == "not_over_yet":
-        told = {"outcome": "unknown", "phase": "pre"}
     after = (call["event_time"] - p.begins) // SECOND
     p.seen_by_runtime(after + 1, call, **told)
 
