@@ -20,8 +20,10 @@ A record that comes out of no statement is refused: nothing is lost in silence.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,8 @@ _NOT_THE_DATA = (
     duckdb.ParserException,
 )
 """What a statement of ours that is wrong raises, or a disk: no record is at fault."""
+_MOST_HELD = 100_000
+"""Records after which a session begins anew: DuckDB keeps the place of deleted rows."""
 _OURS = {"part", "is_partial", "uid_of"}
 """What a statement gives besides the contract's columns."""
 
@@ -68,6 +72,52 @@ class _Batch:
     documents: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+
+
+class _Session:
+    """A source's statements, planned once: that takes longer than a small batch."""
+
+    def __init__(self, statements: Mapping[str, str], shape: str) -> None:
+        # One thread: ingest has its own, and another process may share the cores.
+        self._con = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
+        self._con.execute("SET TimeZone = 'UTC'")
+        self._con.execute((_FOLDER / "macros.sql").read_text(encoding="utf-8"))
+        self._statements, self._shape = statements, shape
+        self._names: dict[str, list[str]] = {}
+        self.held = 0
+
+    def fill(self, given: pa.Table) -> None:
+        """Let `records` hold these records only."""
+        read = "SELECT * EXCLUDE (record), json_transform(record, $shape) AS r FROM given"
+        into = "INSERT INTO records " if self.held else "CREATE TEMP TABLE records AS "
+        if self.held:
+            self._con.execute("TRUNCATE records")
+        self._con.register("given", given)
+        try:
+            self._con.execute(into + read, {"shape": self._shape})
+        finally:
+            self._con.unregister("given")
+        self.held += given.num_rows
+
+    def ask(self, name: str, context: Context) -> pa.Table:
+        """Return the rows of a statement over the records that are held."""
+        if name not in self._names:
+            sql = self._statements[name]
+            (statement,) = self._con.extract_statements(sql)
+            self._con.execute(f"PREPARE {name} AS {sql}")
+            self._names[name] = sorted(statement.named_parameters)
+        known = {
+            "tenant_id": context.tenant_id,
+            "instance": context.instance,
+            "received_at": context.received_at,
+        }
+        # DuckDB binds no parameter in EXECUTE.
+        asked = ", ".join(f"{given} := {_literal(known[given])}" for given in self._names[name])
+        self._con.execute(f"EXECUTE {name}({asked})" if asked else f"EXECUTE {name}")
+        with warnings.catch_warnings():
+            # It says that a relation saves a copy of the rows, but a relation plans twice.
+            warnings.simplefilter("ignore", UserWarning)
+            return self._con.to_arrow_table()
 
 
 @dataclass(frozen=True)
@@ -109,14 +159,6 @@ class SqlSource:
         """Return the SQL by file name without its ending."""
         found = sorted((_FOLDER / self.name).glob("*.sql"))
         return {path.stem: path.read_text(encoding="utf-8") for path in found}
-
-    @cached_property
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        # One thread: ingest has its own, and another process may share the cores.
-        con = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute((_FOLDER / "macros.sql").read_text(encoding="utf-8"))
-        return con
 
     def _read(self, values: Sequence[bytes | None]) -> _Batch:
         batch = _Batch()
@@ -165,18 +207,14 @@ class SqlSource:
         return text if prepared is record else dump_json(prepared).decode()
 
     def _run(self, batch: _Batch, context: Context) -> Adapted:
-        con = self._connection
-        con.register("given", self._table(batch))
-        try:
-            shape = orjson.dumps(self.shape).decode()
-            con.execute(
-                "CREATE OR REPLACE TEMP TABLE records AS"
-                " SELECT * EXCLUDE (record), json_transform(record, $shape) AS r FROM given",
-                {"shape": shape},
-            )
-            return self._answer(con, batch, context)
-        finally:
-            con.unregister("given")
+        session: _Session | None = self.__dict__.pop("_session", None)
+        if session is None or session.held + len(batch.texts) > _MOST_HELD:
+            session = _Session(self.statements, orjson.dumps(self.shape).decode())
+        session.fill(self._table(batch))
+        found = self._answer(session, batch, context)
+        # After an error the next batch begins with a session of its own.
+        self.__dict__["_session"] = session
+        return found
 
     def _table(self, batch: _Batch) -> pa.Table:
         columns: dict[str, Any] = {
@@ -194,33 +232,31 @@ class SqlSource:
                 columns[name] = pa.array(derived, pa.string())
         return pa.table(columns)
 
-    def _answer(self, con: duckdb.DuckDBPyConnection, batch: _Batch, context: Context) -> Adapted:
+    def _answer(self, session: _Session, batch: _Batch, context: Context) -> Adapted:
         decoded, refusals = Decoded(), list(batch.refusals)
         rows = np.array(batch.rows, dtype=np.int64)
         answered = np.zeros(len(rows), dtype=bool)
         for family in FAMILIES:
             if family not in self.statements:
                 continue
-            for found in _select(con, self.statements[family], context).to_batches():
+            for found in session.ask(family, context).to_batches():
                 parts = found.column("part").to_numpy()
                 answered[parts] = True
                 refusals += self._take_rows(family, found, batch, decoded)
-        for part, reason in self._told(con, "refused", context):
+        for part, reason in self._told(session, "refused", context):
             answered[part] = True
             refusals.append(self._refuse(batch, part, "adapt", reason))
         skipped: Counter[str] = Counter()
-        for part, reason in self._told(con, "skipped", context):
+        for part, reason in self._told(session, "skipped", context):
             skipped[reason] += not answered[part]
             answered[part] = True
         left = np.flatnonzero(~answered)
         refusals += [self._refuse(batch, int(part), "adapt", _NO_ROW) for part in left]
         return Adapted(decoded.batches, refusals, +skipped)
 
-    def _told(
-        self, con: duckdb.DuckDBPyConnection, name: str, context: Context
-    ) -> Iterator[tuple[int, str]]:
+    def _told(self, session: _Session, name: str, context: Context) -> Iterator[tuple[int, str]]:
         if name in self.statements:
-            told = _select(con, self.statements[name], context)
+            told = session.ask(name, context)
             yield from zip(
                 told.column("part").to_pylist(), told.column("reason").to_pylist(), strict=True
             )
@@ -290,12 +326,9 @@ def _add(batch: _Batch, row: int, document: dict[str, Any], text: str, *, whole:
     batch.texts.append(text)
 
 
-def _select(con: duckdb.DuckDBPyConnection, sql: str, context: Context) -> pa.Table:
-    (statement,) = con.extract_statements(sql)
-    known = {
-        "tenant_id": context.tenant_id,
-        "instance": context.instance,
-        "received_at": context.received_at,
-    }
-    bound = {name: known[name] for name in statement.named_parameters}
-    return con.sql(statement.query, params=bound).to_arrow_table()
+def _literal(value: str | datetime | None) -> str:
+    if value is None:
+        return "CAST(NULL AS VARCHAR)"
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ '{value.isoformat()}'"
+    return "'" + value.replace("'", "''") + "'"
