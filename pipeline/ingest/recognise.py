@@ -94,7 +94,9 @@ class Recogniser:
             return [Part(row, self.name_of(value), value, fault=("decode", f"not JSON: {error}"))]
         name = self.name_of(document)
         if name is None and isinstance(document, bytes):
-            name = self.name_of(_behind_prefix(value))
+            name, told = self.name_of(_behind_prefix(value)), value[value.find(b"{") :]
+            if name is not None:
+                return [Part(row, name, told, is_whole=False)]
         if name is not None or isinstance(document, bytes):
             return [Part(row, name, value)]
         return self._parted(row, value, document)

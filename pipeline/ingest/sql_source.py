@@ -53,6 +53,7 @@ _NOT_THE_DATA = (
     duckdb.BinderException,
     duckdb.CatalogException,
     duckdb.IOException,
+    duckdb.OutOfMemoryException,
     duckdb.ParserException,
 )
 """What a statement of ours that is wrong raises, or a disk: no record is at fault."""
@@ -151,8 +152,12 @@ class SqlSource:
             # To halve the batch would only make a dead letter of every good record.
             raise SourceError(f"source {self.name}: {_first_line(error)}") from error
         except duckdb.Error as error:
-            # The loop halves the batch on a ValueError, down to the record at fault.
-            raise ValueError(f"DuckDB: {_first_line(error)}") from error
+            if len(values) > 1:
+                # The loop halves the batch on a ValueError, down to the record at fault.
+                raise ValueError(f"DuckDB: {_first_line(error)}") from error
+            reason = f"the source failed on it: {type(error).__name__}"
+            failed = [self._refuse(batch, at, "adapt", reason) for at in range(len(batch.texts))]
+            return Adapted([], batch.refusals + failed)
 
     @cached_property
     def statements(self) -> dict[str, str]:
@@ -169,7 +174,8 @@ class SqlSource:
             try:
                 document = parse_json(value)
             except ValueError as error:
-                batch.refusals.append(Refusal(row, "decode", f"not JSON: {error}"))
+                raw = _before(value, self.hidden)
+                batch.refusals.append(Refusal(row, "decode", f"not JSON: {error}", raw))
                 continue
             self._take(batch, row, value, document)
         return batch
@@ -210,9 +216,15 @@ class SqlSource:
         session: _Session | None = self.__dict__.pop("_session", None)
         if session is None or session.held + len(batch.texts) > _MOST_HELD:
             session = _Session(self.statements, orjson.dumps(self.shape).decode())
-        session.fill(self._table(batch))
-        found = self._answer(session, batch, context)
-        # After an error the next batch begins with a session of its own.
+        try:
+            session.fill(self._table(batch))
+            found = self._answer(session, batch, context)
+        except (duckdb.FatalException, duckdb.InternalException):
+            raise
+        except duckdb.Error:
+            # One record of the batch is at fault; planning anew for each half would be slow.
+            self.__dict__["_session"] = session
+            raise
         self.__dict__["_session"] = session
         return found
 
@@ -305,14 +317,25 @@ def without(record: Any, paths: Sequence[tuple[str, ...]]) -> Any:
 
 
 def _without(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, list):
+        return [_without(part, path) for part in value]
     if not isinstance(value, dict):
-        return value
+        # An object that is written as a text may hold what is to be hidden.
+        return None if isinstance(value, str) else value
     if len(path) == 1:
         return {name: part for name, part in value.items() if name.lower() != path[0]}
     return {
         name: _without(part, path[1:]) if name.lower() == path[0] else part
         for name, part in value.items()
     }
+
+
+def _before(value: bytes, paths: Sequence[tuple[str, ...]]) -> bytes | None:
+    """Return what stands before the first name of a hidden part; None where that is all."""
+    lowered = value.lower()
+    found = [lowered.find(f'"{path[-1].lower()}"'.encode()) for path in paths]
+    begins = [at for at in found if at >= 0]
+    return value[: min(begins)] if begins else None
 
 
 def _first_line(error: Exception) -> str:

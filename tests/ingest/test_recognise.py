@@ -221,3 +221,10 @@ def test_what_is_not_asked_for_by_content_is_counted_too():
     rows = take_slice(records, Context(), NOW)
 
     assert rows.tally.taken == {Taken("mixed", "cloudtrail", "cloudtrail"): 2}
+
+
+def test_a_source_that_knows_no_prefixes_is_given_what_stands_behind_one():
+    rows = take(b"Nov 24 07:00:01 host trail: " + dump(trail()))
+
+    assert column(rows, "tool_calls", "adapter", "event_id") == [("cloudtrail", "t-1")]
+    assert column(rows, ANCHOR, "raw") == []

@@ -34,7 +34,7 @@ def test_a_value_that_a_statement_cannot_take_is_isolated():
     adapted = adapt_values(Own(), values, Context())
 
     reasons = {refusal.row: refusal.reason for refusal in adapted.refusals}
-    assert reasons[1] == "the adapter failed on it: ValueError"
+    assert reasons[1] == "the source failed on it: InvalidInputException"
     assert reasons[0] == reasons[2] == "holds no event of this source"
 
 
@@ -60,3 +60,37 @@ def test_what_is_skipped_is_counted_once_when_a_batch_is_halved():
 def test_a_long_number_comes_through_json_unchanged(number):
     for raw in (b'{"a": %d}' % number, b"[%d]" % number, b'{"a":\n %d, "b": 1}' % number):
         assert parse_json(dump_json(parse_json(raw))) == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"type": "bad", "request": {"path": "kv/a", "data": {"pin": "do-not-store"}}}',
+        b'{"type": "bad", "request": "{\\"data\\": \\"do-not-store\\"}"}',
+        b'{"type": "bad", "request": {"path": "kv/a", "data": {"pin": "do-not-store"',
+        b'{"type": "bad", "REQUEST": {"Data": ["do-not-store"',
+    ],
+)
+def test_no_dead_letter_keeps_what_a_source_hides_however_it_failed(value):
+    source = source_with(
+        refused="SELECT part, error('no') AS reason FROM records WHERE r.type = 'bad'"
+    )
+
+    (refusal,) = source.adapt([value], Context()).refusals
+
+    assert refusal.raw is not None
+    assert b"do-not-store" not in refusal.raw
+    assert b"bad" in refusal.raw
+
+
+def test_a_batch_after_one_that_failed_sees_nothing_of_it():
+    source = source_with(
+        skipped="SELECT part, r.type AS reason FROM records",
+        refused="SELECT part, error('no') AS reason FROM records WHERE r.type = 'bad'",
+    )
+    source.adapt([b'{"type": "a"}'], Context())
+
+    with pytest.raises(ValueError, match="DuckDB"):
+        source.adapt([b'{"type": "bad"}', b'{"type": "b"}'], Context())
+
+    assert source.adapt([b'{"type": "c"}'], Context()).skipped == {"c": 1}

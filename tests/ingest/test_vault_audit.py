@@ -578,3 +578,15 @@ def test_children_die_with_the_parent_and_orphans_do_not(con):
     dead = con.execute("SELECT id FROM credentials WHERE revoked_at IS NOT NULL ORDER BY id")
 
     assert dead.fetchall() == [("c",), ("g",), ("person",)]
+
+
+def test_a_lifetime_beyond_all_times_and_a_token_in_the_path_do_no_harm():
+    wrapped = {"wrap_info": {"accessor": "w", "ttl": 2**63 - 1, "creation_time": MADE}}
+    path = "auth/token/lookup/8f0c1a52-0d7e-4c1b-9f0a-6d1f3b1f0b11"
+
+    found = told(record(path, "read", CALLER, wrapped))
+
+    assert not found.refusals
+    (row,) = found.tokens
+    assert row.get("expires_at") is None
+    assert "8f0c1a52" not in str(row) + str(found.calls)

@@ -111,10 +111,10 @@ SELECT
     END AS issued_at,
     CASE
         WHEN act = 'wrapping'
-            THEN coalesce(written_moment_of(r.response.wrap_info.creation_time), event_time) + r.response.wrap_info.ttl * INTERVAL 1 SECOND
+            THEN TRY(coalesce(written_moment_of(r.response.wrap_info.creation_time), event_time) + r.response.wrap_info.ttl * INTERVAL 1 SECOND)
         WHEN op = 'issue' AND r.response.auth.token_ttl > 0
-            THEN coalesce(written_moment_of(r.response.auth.token_issue_time), event_time) + r.response.auth.token_ttl * INTERVAL 1 SECOND
-        WHEN op = 'refresh' AND r.response.auth.token_ttl > 0 THEN event_time + r.response.auth.token_ttl * INTERVAL 1 SECOND
+            THEN TRY(coalesce(written_moment_of(r.response.auth.token_issue_time), event_time) + r.response.auth.token_ttl * INTERVAL 1 SECOND)
+        WHEN op = 'refresh' AND r.response.auth.token_ttl > 0 THEN TRY(event_time + r.response.auth.token_ttl * INTERVAL 1 SECOND)
     END AS expires_at,
     -- Only root's own tokens may live for ever; a ttl of nought is left out of the record.
     coalesce(
@@ -125,7 +125,8 @@ SELECT
     CASE WHEN op = 'revoke' THEN manner <> 'orphan' END AS revoke_cascade,
     ext_of(
         ['path', 'display_name', 'entity_id', 'mount_type', 'role', 'num_uses', 'is_orphan', 'caller', 'namespace_id'],
-        [CASE WHEN op = 'issue' THEN r.request.path END, r.response.auth.display_name, r.response.auth.entity_id, method,
+        -- Old clients wrote the token into the path.
+        [CASE WHEN op = 'issue' THEN regexp_replace(r.request.path, '^(auth/token/(lookup|renew|revoke|revoke-orphan|lookup-accessor|revoke-accessor))/.+$', '\1/*') END, r.response.auth.display_name, r.response.auth.entity_id, method,
             CASE WHEN act = 'login' THEN r.response.auth.metadata.role END,
             CASE WHEN act = 'wrapping' THEN '1' ELSE CAST(r.response.auth.num_uses AS VARCHAR) END,
             CASE WHEN doing = 'create' AND (manner = 'orphan' OR r.request.data.no_parent) THEN 'true' END,
