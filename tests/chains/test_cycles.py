@@ -17,7 +17,7 @@ def exchanged(name, parent):
     )
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 2000])
+@pytest.mark.parametrize("length", [1, 2, 5, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_cycle_is_cut_once_and_everything_on_it_and_below_it_is_labelled(lake, length):
     ring = [exchanged(f"c{at}", f"c{(at + 1) % length}") for at in range(length)]
     tail = [exchanged("t1", "c0"), exchanged("t2", "t1")]

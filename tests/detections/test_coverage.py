@@ -101,6 +101,7 @@ def test_no_findings_have_no_notes(con):
     assert coverage_notes(con, findings(con), as_of=NOW).to_pylist() == []
 
 
+@pytest.mark.slow
 def test_a_silent_stream_is_one_finding_that_changes_only_when_records_come(tmp_path, policy):
     lake = open_lake(str(tmp_path / "lake"), create=True)
     rules = read_rules(only=["BT-07"])[0]

@@ -344,6 +344,7 @@ WHERE identity.status = 'suspended'
 """
 
 
+@pytest.mark.slow
 def test_a_finding_of_yesterday_outlives_a_change_of_policy_and_falls_with_a_correction(
     tmp_path, policy
 ):

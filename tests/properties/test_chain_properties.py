@@ -15,6 +15,8 @@ from tests.chains.stories import Dice
 from tests.chains.worlds import DERIVED, World, built
 from tests.factories import NOW, contract_table, token_event, tool_call, write_events
 
+pytestmark = pytest.mark.slow
+
 few = settings(
     max_examples=4,
     deadline=None,
@@ -50,7 +52,6 @@ def test_order_and_repeats_of_events_change_nothing(seed):
     assert shuffled.rows() == built(events).rows()
 
 
-@pytest.mark.slow
 @given(seeds)
 @few
 def test_builds_in_batches_give_what_one_build_gives(seed):
@@ -63,7 +64,6 @@ def test_builds_in_batches_give_what_one_build_gives(seed):
     assert world.rows() == built(events).rows()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "ids"), [(1, 60), (2, 250), (3, 1000)])
 def test_a_longer_history_in_batches_gives_what_one_build_gives(seed, ids):
     events, dice = Dice(seed, ids).events(300), random.Random(seed)
@@ -94,7 +94,6 @@ def test_a_lake_built_in_batches_holds_what_one_built_at_once_holds(tmp_path):
     assert shown[0] == shown[1]
 
 
-@pytest.mark.slow
 @given(seeds)
 @few
 def test_a_new_tenant_changes_no_row_of_another(seed):
