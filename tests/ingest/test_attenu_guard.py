@@ -381,6 +381,47 @@ def test_a_strange_number_is_no_crash(number):
     assert verdicts(adapted(*written))[5] == "broken"
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**62, 2**53, -(2**63)])
+def test_a_number_that_no_ledger_reaches_moves_no_time(number):
+    (row,) = rows(adapted(entries()[0] | {"seq": number}))
+
+    assert row["event_time"] == RECEIVED
+
+
+def test_an_entry_that_was_put_in_names_nobody_s_agent():
+    written = entries()
+    forged = [
+        written[2] | {"agent": "a-forger", "parent": "case-9:n0"},
+        written[4] | {"tool": "a-forgery"},
+    ]
+    found = tools(adapted(*written, *forged))
+
+    assert found["fetch", "single"]["agent_id"] == "fetcher"
+    assert found["fetch", "single"]["parent_agent_id"] == "summarizer"
+    assert found["search", "post"]["agent_id"] == "fetcher"
+    assert ("revoke", "fetcher") in grants(adapted(*written, *forged))
+
+
+def test_a_node_of_one_chain_names_no_agent_of_another():
+    def ledger(chain, agent):
+        log = AuditLog(schema_version=2)
+        log.append("root", 1, chain_id=chain, node="n0", agent=agent, authority={})
+        log.append("allow", 2, chain_id=chain, node="n0", scope="a.b", tool=chain, call_id="c")
+        log.append("outcome", 3, chain_id=chain, node="n0", body_state="returned", call_id="c")
+        log.append("kill", 4, chain_id=chain, target="n0", revoked=["n0"])
+        return log.entries
+
+    found = rows(adapted(*ledger("p", "alice"), *ledger("q", "bob")))
+
+    who = {"p": "alice", "q": "bob"}
+    made = [row for row in found if "tool_name" in row]
+    killed = [row for row in found if row.get("op") == "revoke"]
+    assert {(row["tool_name"], row["agent_id"], row["phase"]) for row in made} == {
+        (chain, agent, phase) for chain, agent in who.items() for phase in ("single", "post")
+    }
+    assert {(row["session_id"], row["actor_id"]) for row in killed} == set(who.items())
+
+
 def test_an_entry_keeps_its_id_when_its_ledger_grows_and_comes_again():
     written = entries()
     later = RECEIVED + timedelta(days=1)

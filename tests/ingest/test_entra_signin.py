@@ -454,6 +454,45 @@ def test_a_consent_names_its_scopes_its_app_and_whom_it_holds_for():
     assert len(rows(*records, family="tool_call")) == len(records)
 
 
+def test_a_consent_is_of_the_principal_that_it_names_before_who_wrote_it():
+    def consent(activity, who, kind="Principal"):
+        told = f"[] => [[Id: g, ClientId: c, PrincipalId: {who}, ConsentType: {kind}, Scope: x]]; "
+        permissions = {"displayName": "ConsentAction.Permissions", "newValue": json.dumps(told)}
+        return audited(activity, permissions)
+
+    found = rows(
+        consent("Consent to application", " bob "),
+        consent("Consent to application", ""),
+        consent("Consent to application", "bob", "AllPrincipals"),
+        consent("Add delegated permission grant", "bob"),
+        audited("Add delegated permission grant"),
+        audited("Remove delegated permission grant"),
+    )
+
+    assert [row["subject_id"] for row in found] == ["bob", "admin-1", None, "bob", None, None]
+
+
+def test_an_argument_in_a_request_s_path_is_not_kept():
+    root = "https://graph.microsoft.com/v1.0/me/drive/root"
+    uris = [
+        f"{root}/search(q='salary of Bob')",
+        f"{root}/search(q=%27salary of Bob%27)?$top=1",
+        f"{root}/search(q='salary? of Bob')",
+        f"{root}/search(q='O''Brien')",
+    ]
+    records = [
+        exported("MicrosoftGraphActivityLogs", requested(requestUri=f"{uri}")) for uri in uris
+    ]
+
+    found = rows(*records, family="tool_call")
+
+    path = "/v1.0/me/drive/root/search(q='{id}'"
+    ends = [")", ")", "", ")"]
+    assert [row["resource"] for row in found] == [path + end for end in ends]
+    assert [row["tool_name"] for row in found] == [f"GET {path}{end}" for end in ends]
+    assert not any(word in str(found) for word in ("salary", "Bob", "Brien"))
+
+
 def test_what_is_no_record_of_entra_is_refused_without_its_values():
     activity = exported("Administrative", {"requestbody": "x"}, operationName="vaults/delete")
     timeless = audited("Add x", keys([], []), activityDateTime=None)

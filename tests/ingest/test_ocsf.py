@@ -352,6 +352,16 @@ def test_parts_of_another_type_say_nothing():
     assert result.refusals == []
 
 
+def test_a_dead_letter_keeps_no_message():
+    answer = {"code": 500, "message": "s3cr3t", "error_message": "s3cr3t"}
+    timeless = api(time=None, status_detail="s3cr3t", api={"operation": "x", "response": answer})
+
+    [refusal] = told(timeless).refusals
+
+    assert b"s3cr3t" not in refusal.raw
+    assert b"500" in refusal.raw
+
+
 def test_the_sample_s_delegations_are_a_chain_without_a_known_root(tmp_path):
     lake = open_lake(str(tmp_path / "lake"), create=True)
     ingest_files([sample_path("ocsf")], adapter="ocsf", sink=lake, now=NOW)

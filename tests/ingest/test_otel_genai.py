@@ -218,6 +218,13 @@ def test_an_agent_asked_through_a_tool_is_told_by_the_tool_call_alone():
         ({"rpc.grpc.status_code": 7}, {"code": 2}, "denied"),
         ({"rpc.response.status_code": "PERMISSION_DENIED"}, {"code": 2}, "denied"),
         ({"rpc.response.status_code": "-32602"}, {"code": 2}, "failure"),
+        ({"rpc.jsonrpc.error_code": -32602}, {}, "failure"),
+        ({"rpc.jsonrpc.error_code": "0"}, {}, "success"),
+        ({"http.response.status_code": 500}, {}, "failure"),
+        ({"http.response.status_code": "404"}, {}, "failure"),
+        ({"http.response.status_code": 403}, {}, "denied"),
+        ({"http.response.status_code": 302}, {}, "success"),
+        ({"http.response.status_code": 404}, {"code": 1}, "success"),
         ({"gen_ai.tool.description": "permission denied"}, {}, "success"),
     ],
 )

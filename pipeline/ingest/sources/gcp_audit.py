@@ -123,6 +123,8 @@ SOURCE = SqlSource(
         "result_hash": ("protoPayload", "response"),
     },
     hidden=(
+        # Of Pub/Sub: what it pushes where that is no entry.
+        ("message",),
         ("protoPayload", "request"),
         ("protoPayload", "response"),
         ("protoPayload", "serviceData"),

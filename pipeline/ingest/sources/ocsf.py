@@ -136,6 +136,8 @@ SOURCE = SqlSource(
     hidden=(
         ("api", "request", "data"),
         ("api", "response", "data"),
+        ("api", "response", "error_message"),
+        ("api", "response", "message"),
         ("enrichments",),
         ("http_request", "args"),
         ("http_request", "http_headers"),
@@ -146,6 +148,7 @@ SOURCE = SqlSource(
         ("observables",),
         ("raw_data",),
         ("resources",),
+        ("status_detail",),
         ("unmapped",),
     ),
 )

@@ -92,6 +92,8 @@ _DENIED_CODES = {
     "rpc.response.status_code": {"401", "403"},
 }
 _TIMEOUT = re.compile(r"time_?d?_?out|deadline_?exceeded", re.IGNORECASE)
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
+_HTTP_ERROR = 400
 _CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
 _TRANSPORTS = {"pipe": "mcp_stdio", "tcp": "mcp_http", "quic": "mcp_http"}
 _ACTIONS = {"retrieval": "read", "create": "write"}
@@ -308,10 +310,21 @@ def _outcome(span: Span) -> str:
         return "denied"
     if any(_DENIED.search(code) for code in told.values()):
         return "denied"
-    if span.status != "error" and "error.type" not in told:
+    is_wrong = span.status != "ok" and any(map(_is_error, told.items()))
+    if span.status != "error" and "error.type" not in told and not is_wrong:
         # The convention: status stays unset where all went well.
         return "unknown" if span.end_us is None else "success"
     return "timeout" if any(map(_TIMEOUT.search, told.values())) else "failure"
+
+
+def _is_error(told: tuple[str, str]) -> bool:
+    """Return whether a code tells of an error where the status is unset."""
+    name, code = told
+    if not _NUMBER.fullmatch(code):
+        return False
+    if name == "rpc.jsonrpc.error_code":
+        return int(code) != 0
+    return name in {"http.response.status_code", "http.status_code"} and int(code) >= _HTTP_ERROR
 
 
 def _digest(span: Span, names: tuple[str, ...]) -> str | None:

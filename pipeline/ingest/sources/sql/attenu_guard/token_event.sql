@@ -7,7 +7,9 @@ WITH entries AS (
         CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END AS own_time,
         moment_of(r.time) AS spool_time,
         coalesce(
-            own_time, spool_time, CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
+            own_time, spool_time,
+            -- A number that no ledger reaches moves no time.
+            CAST($received_at AS TIMESTAMPTZ) + to_microseconds(CASE WHEN r.seq BETWEEN 0 AND 1000000000000 THEN r.seq ELSE 0 END)
         ) AS told_at,
         CASE
             WHEN own_time IS NOT NULL THEN 'ts'
@@ -22,11 +24,12 @@ told AS (
     UNION ALL
     SELECT *, unnest(list_distinct(r.revoked)) AS holder FROM entries WHERE r.event = 'kill'
 ),
+-- An entry that was changed or put in names nobody's agent, and a chain's nodes are its own.
 holders AS (
-    SELECT ledger, r.node AS node, min(plain_of(r.agent)) AS agent
+    SELECT ledger, r.chain_id AS chain, r.node AS node, min(plain_of(r.agent)) AS agent
     FROM entries
-    WHERE r.event IN ('root', 'spawn')
-    GROUP BY ledger, r.node
+    WHERE r.event IN ('root', 'spawn') AND chain_verdict <> 'broken'
+    GROUP BY ledger, r.chain_id, r.node
 )
 SELECT
     told.part,
@@ -55,7 +58,7 @@ SELECT
     CASE WHEN r.event = 'spawn' THEN r.requested.scopes END AS requested_scopes,
     CASE WHEN r.event IN ('root', 'spawn') THEN 'dot' END AS scope_dialect,
     CASE WHEN r.event IN ('root', 'spawn') THEN told_at END AS issued_at,
-    CASE WHEN held.ttl BETWEEN 0 AND 1e9 THEN told_at + to_microseconds(CAST(held.ttl * 1e6 AS BIGINT)) END AS expires_at,
+    CASE WHEN held.ttl BETWEEN 0 AND 1e9 THEN TRY(told_at + to_microseconds(CAST(held.ttl * 1e6 AS BIGINT))) END AS expires_at,
     CASE
         WHEN r.event IN ('spawn', 'spawn_denied') AND plain_of(r.parent) IS NOT NULL
             THEN [{'role': 'delegation', 'issuer': told.ledger, 'kind': 'local', 'id': plain_of(r.parent)}]
@@ -74,5 +77,5 @@ SELECT
             lambda one: plain_of(one))
     ) AS ext
 FROM told
-LEFT JOIN holders ON told.ledger = holders.ledger AND told.holder = holders.node
+LEFT JOIN holders ON told.ledger = holders.ledger AND r.chain_id IS NOT DISTINCT FROM holders.chain AND told.holder = holders.node
 WHERE told_at IS NOT NULL AND (r.event = 'spawn_denied' OR plain_of(holder) IS NOT NULL)

@@ -7,7 +7,9 @@ WITH entries AS (
         CASE WHEN NOT regexp_full_match(r.ts, '[0-9]{1,9}([.]0*)?') THEN moment_of(r.ts) END AS own_time,
         moment_of(r.time) AS spool_time,
         coalesce(
-            own_time, spool_time, CAST($received_at AS TIMESTAMPTZ) + to_microseconds(coalesce(r.seq, 0))
+            own_time, spool_time,
+            -- A number that no ledger reaches moves no time.
+            CAST($received_at AS TIMESTAMPTZ) + to_microseconds(CASE WHEN r.seq BETWEEN 0 AND 1000000000000 THEN r.seq ELSE 0 END)
         ) AS told_at,
         CASE
             WHEN own_time IS NOT NULL THEN 'ts'
@@ -16,17 +18,18 @@ WITH entries AS (
         END AS time_basis
     FROM records
 ),
+-- An entry that was changed or put in names nobody's agent, and a chain's nodes and calls are its own.
 holders AS (
-    SELECT ledger, r.node AS node, min(plain_of(r.agent)) AS agent, min(plain_of(r.parent)) AS parent
+    SELECT ledger, r.chain_id AS chain, r.node AS node, min(plain_of(r.agent)) AS agent, min(plain_of(r.parent)) AS parent
     FROM entries
-    WHERE r.event IN ('root', 'spawn')
-    GROUP BY ledger, r.node
+    WHERE r.event IN ('root', 'spawn') AND chain_verdict <> 'broken'
+    GROUP BY ledger, r.chain_id, r.node
 ),
 checks AS (
-    SELECT ledger, r.call_id AS call_id, min(coalesce(plain_of(r.tool), plain_of(r.scope))) AS tool, min(plain_of(r.scope)) AS scope
+    SELECT ledger, r.chain_id AS chain, r.call_id AS call_id, min(coalesce(plain_of(r.tool), plain_of(r.scope))) AS tool, min(plain_of(r.scope)) AS scope
     FROM entries
-    WHERE r.event = 'allow' AND r.call_id IS NOT NULL
-    GROUP BY ledger, r.call_id
+    WHERE r.event = 'allow' AND r.call_id IS NOT NULL AND chain_verdict <> 'broken'
+    GROUP BY ledger, r.chain_id, r.call_id
 )
 SELECT
     entries.part,
@@ -78,7 +81,7 @@ SELECT
             lambda one: plain_of(one))
     ) AS ext
 FROM entries
-LEFT JOIN holders ON entries.ledger = holders.ledger AND r.node = holders.node
-LEFT JOIN holders AS above ON entries.ledger = above.ledger AND holders.parent = above.node
-LEFT JOIN checks ON entries.ledger = checks.ledger AND r.call_id = checks.call_id
+LEFT JOIN holders ON entries.ledger = holders.ledger AND r.chain_id IS NOT DISTINCT FROM holders.chain AND r.node = holders.node
+LEFT JOIN holders AS above ON entries.ledger = above.ledger AND holders.chain IS NOT DISTINCT FROM above.chain AND holders.parent = above.node
+LEFT JOIN checks ON entries.ledger = checks.ledger AND r.chain_id IS NOT DISTINCT FROM checks.chain AND r.call_id = checks.call_id
 WHERE r.event IN ('allow', 'deny', 'outcome') AND told_at IS NOT NULL AND plain_of(r.node) IS NOT NULL

@@ -34,6 +34,7 @@ agreed AS (
     SELECT *,
         coalesce(moment_of(p.activityDateTime), moment_of(r.time)) AS happened,
         list_filter(changes, lambda one: one.name = 'ConsentAction.Permissions')[1].value AS permissions,
+        list_filter(list_transform(regexp_extract_all(permissions, '\bPrincipalId: ([^],]+)', 1), lambda one: trim(one)), lambda one: one <> '')[-1] AS principal,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.Scope')[1].value AS delegated,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.ConsentType')[1].value AS delegated_for,
         list_filter(changes, lambda one: one.name = 'ConsentContext.OnBehalfOfAll')[1].value AS for_all,
@@ -134,10 +135,10 @@ SELECT
     'consent' AS token_type,
     -- By its app id, as it signs in.
     coalesce(nullif(split_part(names, ';', 1), ''), text_of(p.targetResources[1].id)) AS client_id,
-    -- One for everybody is nobody's own.
+    -- One for everybody is nobody's own; one that names nobody is of who consents, but not of who writes a grant.
     CASE WHEN NOT regexp_matches(concat_ws(' ', permissions, delegated_for,
             CASE WHEN lower(for_all) = 'true' THEN 'AllPrincipals' END), 'AllPrincipals')
-        THEN text_of(p.initiatedBy.user.id) END AS subject_id,
+        THEN coalesce(principal, CASE WHEN activity = 'consent to application' THEN text_of(p.initiatedBy.user.id) END) END AS subject_id,
     CASE WHEN subject_id IS NOT NULL THEN coalesce('entra:' || directory, '') END AS subject_issuer,
     CASE WHEN subject_id IS NOT NULL THEN 'human' END AS subject_kind,
     client_id AS actor_id,

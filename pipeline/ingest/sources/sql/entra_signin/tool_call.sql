@@ -6,7 +6,10 @@ WITH record AS (
         coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
             text_of(r.tenantId), $instance) AS directory,
         upper(coalesce(text_of(r.properties.requestMethod), '')) AS method,
-        regexp_replace(regexp_replace(r.properties.requestUri, '^[A-Za-z]+://[^/]*', ''), '[?#].*$', '') AS path,
+        regexp_replace(regexp_replace(r.properties.requestUri, '^[A-Za-z]+://[^/]*', ''), '[?#].*$', '') AS bare,
+        -- An argument in quotes may be what somebody searched for; one with a question mark lost its end.
+        regexp_replace(regexp_replace(replace(bare, '%27', ''''), '(?:''[^'']*'')+', '''{id}''', 'g'),
+            '([(=])''[^'']*$', '\1''{id}''') AS path,
         TRY_CAST(r.properties.responseStatusCode AS INTEGER) AS status,
         lower(coalesce(r.properties.result, '')) AS result,
         coalesce(text_of(r.properties.activityDisplayName), text_of(r.operationName), 'unknown') AS activity
@@ -18,8 +21,8 @@ read AS (
         coalesce('entra:' || directory, '') AS issuer,
         coalesce(moment_of(p.activityDateTime), moment_of(p.timeGenerated), moment_of(r.time), moment_of(p.createdDateTime)) AS happened,
         -- Ids and names out of the path, so that equal requests are equal.
-        CASE WHEN is_graph THEN concat_ws(' ', nullif(method, ''), regexp_replace(regexp_replace(regexp_replace(regexp_replace(
-            path, '\(''[^'']*''\)', '(''{id}'')', 'g'), '/[^/]*@[^/]*', '/{id}', 'g'),
+        CASE WHEN is_graph THEN concat_ws(' ', nullif(method, ''), regexp_replace(regexp_replace(regexp_replace(
+            path, '/[^/]*@[^/]*', '/{id}', 'g'),
             '/[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{22}', '/{id}', 'g'),
             '/(?:[0-9]+|[A-Za-z_=!-]*[0-9][A-Za-z0-9_=!-]{15,})(/|$)', '/{id}\1', 'g'))
             ELSE activity END AS does,
