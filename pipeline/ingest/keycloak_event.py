@@ -26,7 +26,12 @@ _OPS = {
     "TOKEN_EXCHANGE": "exchange",
     "REFRESH_TOKEN": "refresh",
     "INTROSPECT_TOKEN": "introspect",
+    "REVOKE_GRANT": "revoke",
+    "LOGIN": "issue",
+    "OAUTH2_EXTENSION_GRANT": "issue",
 }
+_MADE_OR_NOT = frozenset({"LOGIN", "OAUTH2_EXTENSION_GRANT"})
+"""Kinds that make a token only where they name it: a login by the password grant does."""
 _GRANTS = {
     "CODE_TO_TOKEN": "authorization_code",
     "CLIENT_LOGIN": "client_credentials",
@@ -58,13 +63,16 @@ def keycloak_rows(record: dict[str, Any], context: Context) -> list[dict[str, An
     told = word(event.get("type")) or ""
     kind = told.removesuffix("_ERROR")
     made = word(details.get("token_id"))
-    if kind not in _OPS and not made:
+    op = _OPS.get(kind)
+    if op is None or (kind in _MADE_OR_NOT and not made):
         return Unusable("a Keycloak event that concerns no token", is_skipped=True)
     time = moment_us(event.get("time"))
     time = time if time is not None else moment_us(event.get("timestamp"))
     if time is None:
         return Unusable("time is missing or is no time")
-    issuer, op = _issuer(event, context), _OPS.get(kind, "issue")
+    issuer = _issuer(event, context)
+    if op == "revoke":
+        return _revocation(event, issuer, context, time, digest(record))
     row = {
         **_common(event, issuer, context, time),
         "event_id": word(event.get("id")) or digest(record),
@@ -83,6 +91,25 @@ def keycloak_rows(record: dict[str, Any], context: Context) -> list[dict[str, An
     if not new or op == "introspect" or row["outcome"] == "failure":
         return [row]
     return [row, {**row, **_refresh_token(row, issuer, new)}]
+
+
+def _revocation(
+    event: dict[str, Any], issuer: str, context: Context, time: int, sha256: str
+) -> list[dict[str, Any]] | Unusable:
+    details = event["details"]
+    access, refresh = word(details.get("token_id")), word(details.get("refresh_token_id"))
+    row = {
+        **_common(event, issuer, context, time),
+        "event_id": word(event.get("id")) or sha256,
+        "op": "revoke",
+        "revoke_target": "token",
+        **_key(issuer, access or refresh),
+        "token_type": f"{_TYPE_URN}{'access' if access or not refresh else 'refresh'}_token",
+    }
+    if row["credential_id"] is None and row["outcome"] == "success":
+        # Of a client's grants Keycloak ends one user's: the contract cannot name these.
+        return Unusable("a Keycloak revocation that names no token", is_skipped=True)
+    return [row]
 
 
 def _event(record: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +133,10 @@ def _common(event: dict[str, Any], issuer: str, context: Context, time: int) -> 
     error = word(event.get("error"))
     failed = error is not None or (word(event.get("type")) or "").endswith("_ERROR")
     subject, client = word(event.get("userId")), word(event.get("clientId"))
+    caller = None
+    if (word(event.get("type")) or "").startswith("INTROSPECT_TOKEN"):
+        # The event's client is the server that asked.
+        caller, client = client, word(details.get("token_issued_for"))
     scopes = scopes_in(details.get("scope"))
     is_service = (word(details.get("username")) or "").startswith("service-account-")
     return {
@@ -125,9 +156,12 @@ def _common(event: dict[str, Any], issuer: str, context: Context, time: int) -> 
         "audience": scopes_in(details.get("audience")) or [],
         "session_id": word(event.get("sessionId")),
         "ext": {
-            name: found
-            for name in ("subject_token_client_id", "refresh_token_type", "client_auth_method")
-            if (found := word(details.get(name)))
+            **{
+                name: found
+                for name in ("subject_token_client_id", "refresh_token_type", "client_auth_method")
+                if (found := word(details.get(name)))
+            },
+            **({"callerId": caller} if caller else {}),
         },
         "is_partial": False,
     }

@@ -84,7 +84,12 @@ _STRONG = (
 """What a line's event says whatever was granted."""
 _REFRESH_TOKEN_MADE = re.compile("refresh_?token_?(?:issu|creat)")
 _REFUSALS = frozenset({"deny", "reuse_detected"})
-_FAILURES = frozenset({"failure", "failed", "fail", "error", "denied", "rejected", "false"})
+_FAILURES = frozenset(
+    (
+        *("failure", "failed", "fail", "error", "false", "deny", "denied", "rejected"),
+        *("unauthorized", "forbidden", "invalid"),
+    )
+)
 
 
 class _Role(NamedTuple):
@@ -119,6 +124,7 @@ _SECRETS = frozenset(
     | {"client_assertion", "refresh_token", "id_token", "code", "client_secret"}
 )
 _HTTP_ERROR = 400
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
 
@@ -153,7 +159,9 @@ def line_rows(record: dict[str, Any], context: Context) -> list[dict[str, Any]] 
     if line.time is None:
         return Unusable("names no time: neither the line's own nor iat nor nbf")
     rows = [line.row()]
-    rows += [row for parent in line.parents if (row := line.seen(parent))]
+    if not line.failed:
+        # What was presented in vain may be forged.
+        rows += [row for parent in line.parents if (row := line.seen(parent))]
     return rows
 
 
@@ -194,6 +202,8 @@ class _Line:
         self.time, self.time_basis = self._time(claims)
         self.events = [one.lower() for name in _EVENTS if (one := self.text(name))]
         self.op = self._op(claims)
+        self.error = self._error()
+        self.failed = self.error is not None or self.op in _REFUSALS
 
     def text(self, *names: str) -> str | None:
         """Return the first text of these names, in the line before what was requested."""
@@ -215,9 +225,7 @@ class _Line:
     def row(self) -> dict[str, Any]:
         """Return the token event of the line's own token."""
         token = self.token or Token({}, {}, None)
-        error = self._error()
-        failed = error is not None or self.op in _REFUSALS
-        own = self.own
+        own, failed = self.own, self.failed
         if own is None and token.claims and not failed:
             # Any token like it has these claims: this one is known by this line alone.
             own = Ref(self.issuer, "local", self.sha256)
@@ -229,7 +237,7 @@ class _Line:
             **self._granted(columns),
             "op": self.op,
             "outcome": "failure" if failed else "success",
-            "error": error,
+            "error": self.error,
             **_credential(own),
             "credential_aliases": aliases(token, own) if own and not failed else [],
             "grant_type": self.grant,
@@ -358,10 +366,11 @@ class _Line:
                 return word(found) or word(member(found, "error")) or "unspecified"
         for place in self.places:
             said = {
-                str(place.get(name)).lower() for name in ("outcome", "result", "success", "status")
+                str(place.get(name)).strip().lower()
+                for name in ("outcome", "result", "success", "status")
             }
             codes = (place.get("status"), place.get("status_code"))
-            if said & _FAILURES or any(type(one) is int and one >= _HTTP_ERROR for one in codes):
+            if said & _FAILURES or any(_is_error(one) for one in codes):
                 return "unspecified"
         return None
 
@@ -422,6 +431,13 @@ class _Line:
             if own := word(place.get(name)):
                 return Ref(issuer, "jti", own), None
         return None
+
+
+def _is_error(code: Any) -> bool:
+    """Return whether an HTTP status, a number or its digits, tells of an error."""
+    if isinstance(code, str) and _DIGITS.fullmatch(code.strip()):
+        code = int(code)
+    return type(code) is int and code >= _HTTP_ERROR
 
 
 def _active(record: dict[str, Any]) -> bool | None:

@@ -357,15 +357,33 @@ class TestLines:
             "subject_token_claims": CLAIMS,
         }
 
-        refused, seen = rows(record)
+        refused = row(record)
 
         assert (refused["op"], refused["outcome"]) == ("exchange", "failure")
         assert refused["error"] == "invalid_scope"
         assert refused["credential_id"] is None
         assert (refused["subject_id"], refused["actor_id"]) == ("ann", "agent")
         assert refused["requested_scopes"] == ["admin"]
-        assert refused["parents"][0]["id"] == seen["credential_id"] == "t-1"
-        assert refused["source"] == seen["source"] == f"oauth.claims:{AS}"
+        assert refused["parents"][0]["id"] == "t-1"
+        assert refused["source"] == f"oauth.claims:{AS}"
+
+    @pytest.mark.parametrize(
+        "failed",
+        [
+            {"error": "invalid_grant"},
+            {"outcome": "denied"},
+            {"status": "401"},
+            {"event": "access.denied"},
+        ],
+    )
+    def test_a_token_presented_in_vain_may_be_forged_and_is_not_vouched_for(self, failed):
+        record = {"time": TIME, "grant_type": EXCHANGE, "subject_token_claims": CLAIMS}
+
+        made = rows(line(subject_token_claims=claims(jti="t-0")))
+        refused = rows(record | failed)
+
+        assert [one["outcome"] for one in made] == ["success", "success"]
+        assert [one["outcome"] for one in refused] == ["failure"]
 
     @pytest.mark.parametrize(
         ("record", "op"),
@@ -404,6 +422,15 @@ class TestLines:
             ({"outcome": "failure"}, "unspecified"),
             ({"status": 400}, "unspecified"),
             ({"success": False}, "unspecified"),
+            ({"status": "401"}, "unspecified"),
+            ({"status_code": "500"}, "unspecified"),
+            ({"outcome": "DENY"}, "unspecified"),
+            ({"outcome": "denied"}, "unspecified"),
+            ({"result": "unauthorized"}, "unspecified"),
+            ({"status": "forbidden"}, "unspecified"),
+            ({"result": "invalid"}, "unspecified"),
+            ({"result": "rejected"}, "unspecified"),
+            ({"status": "200", "status_code": "304"}, None),
             ({"status": 200, "success": True, "error": None, "outcome": "success"}, None),
         ],
     )
@@ -605,6 +632,48 @@ class TestKeycloak:
 
         assert not adapted.batches
         assert dict(adapted.skipped) == {"a Keycloak event that concerns no token": 1}
+
+    @pytest.mark.parametrize(
+        ("details", "key", "made"),
+        [
+            ({"token_id": "at"}, "at", "access"),
+            ({"refresh_token_id": "rt", "revoked_client": "web"}, "rt", "refresh"),
+        ],
+    )
+    def test_a_revocation_ends_the_token_it_names_and_issues_none(self, details, key, made):
+        found = row(self.event("REVOKE_GRANT", **details))
+
+        assert (found["op"], found["revoke_target"]) == ("revoke", "token")
+        assert key_of(found) == ("keycloak:acme", "jti", key)
+        assert found["token_type"] == f"urn:ietf:params:oauth:token-type:{made}_token"
+        assert found["issued_at"] is None
+
+    def test_a_revocation_of_a_client_s_grants_names_no_token_and_is_counted(self):
+        broad = self.event("REVOKE_GRANT", revoked_client="web")
+        adapted = adapt(broad)
+        failed = row(self.event("REVOKE_GRANT_ERROR", error="invalid_token"))
+
+        assert (adapted.batches, adapted.refusals) == ([], [])
+        assert dict(adapted.skipped) == {"a Keycloak revocation that names no token": 1}
+        assert (failed["op"], failed["outcome"]) == ("revoke", "failure")
+
+    def test_only_kinds_that_are_known_to_make_a_token_issue_it(self):
+        adapted = adapt(self.event("USER_INFO_REQUEST", token_id="at"))
+
+        assert not adapted.batches
+        assert dict(adapted.skipped) == {"a Keycloak event that concerns no token": 1}
+        assert row(self.event("LOGIN", token_id="at", grant_type="password"))["op"] == "issue"
+
+    @pytest.mark.parametrize(
+        ("details", "client"), [({"token_issued_for": "web"}, "web"), ({}, None)]
+    )
+    def test_the_server_that_introspects_a_token_is_not_its_client(self, details, client):
+        event = self.event("INTROSPECT_TOKEN", token_id="at", **details) | {"clientId": "api"}
+
+        found = row(event)
+
+        assert (found["op"], found["ext"]["callerId"]) == ("introspect", "api")
+        assert (found["client_id"], found["actor_id"]) == (client, client)
 
     def test_an_event_without_time_is_refused(self):
         (refusal,) = adapt(self.event("CLIENT_LOGIN", token_id="at") | {"time": None}).refusals
