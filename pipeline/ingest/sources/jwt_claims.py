@@ -1,7 +1,8 @@
 """Token servers' logs that carry claims: the claims alone, or a line around them.
 
-One token event per line, of the token whose claims it carries; one more for the token
-that it was exchanged for, where the line tells that token's claims too.  Known by `jti`
+One token event per line, of the token whose claims it carries; unless the line failed,
+one more for the token that it was exchanged for, where the line tells that token's
+claims too.  Known by `jti`
 or `uti` and issuer, else by the digest of the token or of its claims.  The `act` claim
 is read outermost actor first, each with its issuer as received.  A line without a time
 of its own happened when its token was issued (`iat`, `nbf`), or before it ended and came
