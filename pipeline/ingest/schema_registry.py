@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import warnings
 
 from pipeline.errors import SourceError
@@ -12,6 +14,10 @@ with warnings.catch_warnings(record=True):
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+_DOWN: tuple[type[Exception], ...] = (httpx.HTTPError, OSError)
+with contextlib.suppress(ImportError):
+    # Where the successor of httpx is installed, the client takes that.
+    _DOWN += (importlib.import_module("httpx2").HTTPError,)
 TIMEOUT_S = 10
 _NOT_FOUND = 404
 _SERVER_FAULT = 500
@@ -51,7 +57,7 @@ class RegistryClient:
                 f"the schema registry refuses (HTTP {error.http_status_code}); "
                 "check [kafka] registry_url and its credentials"
             ) from error
-        except (httpx.HTTPError, OSError) as error:
+        except _DOWN as error:
             raise SourceError(
                 f"the schema registry does not answer ({type(error).__name__}); "
                 "is it running, and is [kafka] registry_url right?"
