@@ -1,7 +1,7 @@
 -- Two chains were joined that do not belong together.
 --
 -- One row per credential.  hash: the parent that a token names by digest is not the parent that
--- it was made from.  act: its earlier actors are not those of its parent.  unrelated: subject
+-- it was made from.  act, order: its earlier actors are not those of its parent.  unrelated: subject
 -- token and actor token of its exchange belong to different sessions, transactions, tasks or
 -- consents, and nothing else ties them; that one waits until all records are in.
 WITH named_parents AS (
@@ -101,6 +101,18 @@ foreign_actors AS (
     LEFT JOIN gateways ON priors.party = gateways.identity_id
     WHERE accepted.party IS NULL AND gateways.identity_id IS NULL
     GROUP BY priors.tenant_id, priors.child_key
+),
+-- The same actors in an order that neither way of writing a chain gives.
+reordered AS (
+    SELECT tenant_id, child_key, list_transform(parent_chain, lambda hop: hop.subject) AS actors
+    FROM exchanges
+    WHERE array_length(parent_chain) > 1 AND array_length(child_chain) = array_length(parent_chain) + 1
+        AND list_sort(list_transform(list_slice(child_chain, 2, array_length(child_chain)), lambda hop: hop.subject))
+            = list_sort(list_transform(parent_chain, lambda hop: hop.subject))
+        AND list_transform(list_slice(child_chain, 2, array_length(child_chain)), lambda hop: hop.subject)
+            <> list_transform(parent_chain, lambda hop: hop.subject)
+        AND list_transform(list_slice(child_chain, 1, array_length(parent_chain)), lambda hop: hop.subject)
+            <> list_transform(parent_chain, lambda hop: hop.subject)
 ),
 two_tokens AS (
     SELECT DISTINCT
@@ -290,6 +302,14 @@ found AS (
         ON foreign_actors.tenant_id = exchanges.tenant_id AND foreign_actors.child_key = exchanges.child_key
     UNION ALL
     SELECT
+        reordered.tenant_id, reordered.child_key, 2 AS place, 'order' AS variant, 4 AS severity,
+        exchanges.hop_time AS seen_at, exchanges.parent_key, CAST(NULL AS VARCHAR) AS other_key,
+        exchanges.hop_events AS event_uids, reordered.actors AS shown
+    FROM reordered
+    INNER JOIN exchanges
+        ON reordered.tenant_id = exchanges.tenant_id AND reordered.child_key = exchanges.child_key
+    UNION ALL
+    SELECT
         untied.tenant_id, untied.child_key, 3 AS place, 'unrelated' AS variant, 2 AS severity,
         untied.event_time AS seen_at, untied.subject_key AS parent_key, untied.actor_key AS other_key,
         [untied.event_uid] AS event_uids, ['session', 'transaction', 'task', 'consent', 'client'] AS shown
@@ -312,6 +332,8 @@ SELECT
     CASE worst.variant
         WHEN 'hash' THEN 'A token names another parent by its digest than the one it was made from'
         WHEN 'act' THEN 'A token carries earlier actors that its parent does not know: '
+            || array_to_string(worst.shown, ', ')
+        WHEN 'order' THEN 'A token carries the earlier actors of its parent in another order: '
             || array_to_string(worst.shown, ', ')
         ELSE 'Subject token and actor token of an exchange have nothing in common'
     END AS title,

@@ -85,6 +85,31 @@ token_uses AS (
         -- Making the thing itself is not yet a use of it.
         AND event.credential_id <> event.single_use_id
 ),
+-- A grant for another domain is redeemed once; whoever redeems it names it as what was asserted.
+redemptions AS (
+    SELECT
+        event.tenant_id, held.issuer AS credential_issuer, held.id AS single_use_id, event.event_uid, event.event_time,
+        event.source, event.observer, coalesce(event.client_id, event.actor_id, event.subject_id) AS agent_id,
+        event.op AS used_for, event.environment, own.credential_key,
+        'made' || chr(31) || coalesce(own.credential_key, event.credential_id) AS request,
+        coalesce(event.trace_id || chr(31) || event.span_id, event.event_uid) AS place_in_trace
+    FROM (
+        SELECT token_events.*, unnest(parents) AS parent
+        FROM token_events
+        WHERE outcome = 'success' AND op IN ('issue', 'exchange') AND single_use_id IS NULL
+    ) AS event
+    INNER JOIN credential_aliases AS granted
+        ON event.tenant_id = granted.tenant_id AND event.parent.id = granted.id
+        AND event.parent.kind = granted.kind AND event.parent.issuer IS NOT DISTINCT FROM granted.issuer
+    INNER JOIN credentials AS held
+        ON granted.tenant_id = held.tenant_id AND granted.credential_key = held.credential_key
+    LEFT JOIN declared ON held.issuer = declared.issuer
+    LEFT JOIN credential_aliases AS own
+        ON event.tenant_id = own.tenant_id AND event.credential_id = own.id
+        AND event.credential_kind = own.kind AND event.credential_issuer IS NOT DISTINCT FROM own.issuer
+    WHERE (event.parent.role = 'assertion' AND declared.issuer IS NOT NULL)
+        OR (event.parent.role IN ('assertion', 'subject') AND contains(lower(coalesce(held.token_type, '')), 'id-jag'))
+),
 -- A token service that notes the use of what a call presented saw the same presentation.
 noted_by_call AS (
     SELECT DISTINCT tenant_id, single_use_id FROM call_uses WHERE single_use_id IS NOT NULL
@@ -120,6 +145,12 @@ presentations AS (
     LEFT JOIN noted_by_call AS noted
         ON token_uses.tenant_id = noted.tenant_id AND token_uses.single_use_id = noted.single_use_id
     WHERE token_uses.used_for <> 'use' OR noted.single_use_id IS NULL
+    UNION ALL
+    SELECT
+        tenant_id, 'id' AS id_kind, credential_issuer, single_use_id, '' AS used_within, event_uid, event_time,
+        source, observer, agent_id, used_for, environment, credential_key,
+        CAST(NULL AS VARCHAR) AS action_class, request, place_in_trace, false AS is_approval
+    FROM redemptions
 ),
 -- Who does not name the issuer means the one that another names.
 issued AS (
