@@ -25,6 +25,7 @@ CONTEXT = (
     "07_source_gaps",
     "08_agent_lookup",
     "08_registered_names",
+    "08_server_names",
 )
 """What the whole lake says, whatever part of it is built."""
 
@@ -45,6 +46,7 @@ CREDENTIALS = (
     "22_used",
     "23_mentioned",
     "23_forgotten",
+    "23_renewed",
     "24_cred",
     "25_actors",
 )

@@ -100,6 +100,30 @@ def test_03_an_exchange_that_shows_neither_act_nor_client_is_impersonation(shown
     )  # fmt: skip
 
 
+F03B = story(
+    "03 exchange that drops an actor",
+    login("t0"),
+    exchange("t1", "t0", 1, "B"),
+    exchange("dropped", "t1", 2, "C"),
+    exchange("narrowed", "t1", 2, "B"),
+    exchange("other name", "t1", 2, "coder-client", act_chain=act("B")),
+    exchange("of coder", "t0", 2, "coder"),
+    exchange("the same", "of coder", 3, "coder-client"),
+    exchange("of broker", "t0", 2, "broker"),
+    exchange("behind it", "of broker", 3, "C"),
+    exchange("in one transaction", "t0", 1, "B", txn_id="txn"),
+    exchange("its next workload", "in one transaction", 2, "C", txn_id="txn"),
+)
+
+
+def test_03_an_actor_that_takes_the_place_of_another_erases_it(shown):
+    statuses = {
+        c["id"]: shown.facts(F03B, c["id"], "status")[0] for c in shown.rows("credentials", F03B)
+    }
+    assert {name for name, status in statuses.items() if status != "complete"} == {"dropped"}
+    assert statuses["dropped"] == "impersonated"
+
+
 F04 = story(
     "04 reversal trap",
     login("t0", audience=["B", "C"]),
@@ -407,6 +431,14 @@ F20 = story("20 revoked root", *_revoked(cascade=False))
 F20B = story("20 revoked root with cascade", *_revoked(cascade=True))
 
 
+F20C = story(
+    "20 revoked root of an issuer that cascades",
+    *(event | {"credential_issuer": "https://cascading.test",
+               "parents": [one | {"issuer": "https://cascading.test"} for one in event.get("parents", [])]}
+      for event in _revoked(cascade=False)),
+)  # fmt: skip
+
+
 def test_20_a_revoked_root_shows_on_the_live_grandchild(shown):
     root = shown.credential(F20, "t0")
     assert (root["revoked_at"], root["revoke_target"]) == (at(10), "token")
@@ -416,6 +448,7 @@ def test_20_a_revoked_root_shows_on_the_live_grandchild(shown):
     )  # fmt: skip
     assert shown.credential(F20, "t2")["effective_expires_at"] == at(5)
     assert shown.credential(F20B, "t2")["revoked_at"] == at(10)
+    assert shown.credential(F20C, "t2")["revoked_at"] == at(10)
 
 
 F21 = story(
@@ -592,6 +625,31 @@ F30 = story(
 def test_30_a_transaction_id_is_shared_by_many_tokens(shown):
     assert shown.links(F30) == {("t0", "w1"), ("w1", "w2"), ("w2", "w3"), ("w3", "w4")}
     assert shown.facts(F30, "w4", "status", "depth", "confidence") == ("complete", 4, 1.0)
+
+
+PROBABLE = story(
+    "a call without an id",
+    login("t0", audience=["crm"]),
+    call("c", None, 1, agent_id="web", subject_id="alice", tool_server="crm"),
+)
+
+
+def test_a_call_is_no_surer_than_its_link(shown):
+    row = shown.call(PROBABLE, "c")
+    assert (row["link_method"], row["confidence"]) == ("T6", 0.65)
+    assert row["status"] == "complete_probable"
+    assert shown.facts(PROBABLE, "t0", "status") == ("complete",)
+
+
+SPELLED = story(
+    "one audience in two spellings",
+    login("t0", scopes=["crm.read"], audience=["https://crm.test/"]),
+    exchange("t1", "t0", 1, "B", scopes=["crm.write"], audience=["https://CRM.test:443"]),
+)
+
+
+def test_spelling_does_not_hide_a_widening(shown):
+    assert shown.hop(SPELLED, "t1")["attenuation"] == "not_covered"
 
 
 def test_no_link_crosses_a_tenant(shown):

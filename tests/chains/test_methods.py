@@ -7,10 +7,26 @@ from typing import Any
 
 import pytest
 
-from tests.chains.told import IDP, LATER, Event, act, at, aws_key, call, exchange, login, token
+from pipeline.registry import load_registry
+from tests.chains.told import (
+    IDP,
+    LATER,
+    Event,
+    act,
+    at,
+    aws_key,
+    call,
+    exchange,
+    login,
+    ref,
+    refresh,
+    token,
+    write_policy,
+)
 from tests.chains.worlds import World
 
 TRACE, SPAN, NEXT_SPAN = "a" * 32, "b" * 16, "c" * 16
+SCOPES = ["crm.read", "mail.read"]
 OTHER = {"subject_id": "bob", "client_id": "app"}
 
 CALLS: dict[str, tuple[float, list[Event]]] = {
@@ -31,10 +47,39 @@ CALLS: dict[str, tuple[float, list[Event]]] = {
         login("l"), exchange("t", "l", 0.5, "B", "A", "Z"), exchange("direct", "l", 0.5, "B"),
         call("c", None, 1, agent_id="B", subject_id="alice", act_chain=act("B", "A"), act_truncated=True),
     ]),
+    "T3 another spelling": (0.95, [
+        login("t", cnf_thumbprint="key", audience=["https://CRM.test:443/"]), call("c", None, 1, cnf_thumbprint="key", tool_server="https://crm.test")]),
+    "T6 an address below": (0.65, [login("t", audience=["https://crm.test/"]), call("c", None, 1, agent_id="web", subject_id="alice", tool_server="https://crm.test/mcp")]),
+    "T6 a registered name": (0.65, [login("t", audience=["https://ledger.test"]), call("c", None, 1, agent_id="web", subject_id="alice", tool_server="https://books.test")]),
+    "T6 on its own behalf": (0.65, [
+        token("t", 0, client_id="svc", subject_id="svc", grant_type="client_credentials", audience=["crm"]), call("c", None, 1, agent_id="svc", tool_server="crm")]),
+    "T8 its own or a person's": (0.20, [
+        token("own", 0, client_id="svc", subject_id="svc", grant_type="client_credentials"), login("l"), exchange("t", "l", 0.5, "svc"), call("c", None, 1, agent_id="svc")]),
+    "T8 an address beside": (0.20, [login("t", audience=["https://crm.test/a"]), call("c", None, 1, agent_id="web", subject_id="alice", tool_server="https://crm.test/ab")]),
     "T8 another server": (0.20, [login("t", audience=["https://mail.test"]), call("c", None, 1, agent_id="web", subject_id="alice", tool_server="https://crm.test")]),
     "T8 another chain of actors": (0.20, [login("l"), exchange("t", "l", 0.5, "B", "A"), call("c", None, 1, agent_id="B", subject_id="alice", act_chain=act("B", "C"))]),
     "T7": (0.45, [login("t", session_id="s"), login("later", 0.5), call("c", None, 1, agent_id="web", session_id="s")]),
     "T8": (0.20, [login("earlier"), login("t", 0.5), call("c", None, 1, agent_id="web")]),
+}  # fmt: skip
+HISTORIES: dict[str, tuple[float, list[Event]]] = {
+    "P6": (0.75, [login("l"), exchange("p", "l", 1, "A", audience=["B"]), exchange("t", None, 2, "B", "A")]),
+    "P6 an address": (0.75, [login("l"), exchange("p", "l", 1, "A", audience=["https://b.test/"]), exchange("t", None, 2, "B", "A")]),
+    "P6 a registered name": (0.75, [login("l"), exchange("p", "l", 1, "A", audience=["coder-client"]), exchange("t", None, 2, "coder", "A")]),
+    "P6 an actor without issuer": (0.60, [
+        login("l"), exchange("p", "l", 1, "A", audience=["B"]), exchange("t", None, 2, "B", act_chain=[*act("B"), *act("A", issuer=None)])]),
+    "P6 another issuer's actor": (0, [
+        login("l"), exchange("p", "l", 1, "A", audience=["B"]), exchange("t", None, 2, "B", act_chain=[*act("B"), *act("A", issuer="https://other.test")])]),
+    "P6 another party's": (0, [login("l"), exchange("p", "l", 1, "A", audience=["https://c.test"]), exchange("t", None, 2, "B", "A")]),
+}  # fmt: skip
+# What a refresh names as its refresh token, where nobody logs the issuance of those.
+REFRESHES: dict[str, list[Event]] = {
+    "family": [login("p", family_id="f", scopes=SCOPES), refresh("t", "unlogged", 9, family_id="f")],
+    "consent": [login("p", consent_id="yes", scopes=SCOPES), refresh("t", "unlogged", 9, consent_id="yes")],
+    "again and again": [login("p", family_id="f", scopes=SCOPES), refresh("first", "unlogged", 8, family_id="f"), refresh("t", "unlogged", 9, family_id="f")],
+    "by digest": [login("p", family_id="f", scopes=SCOPES), refresh("t", "digest", 9, family_id="f", parents=[{**ref("digest", "refresh"), "kind": "token_sha256"}])],
+    "narrowed": [login("p", family_id="f", scopes=SCOPES), refresh("first", "one", 8, family_id="f", scopes=["mail.read"]), refresh("t", "two", 9, family_id="f", scopes=SCOPES)],
+    "of another family": [login("p", family_id="f", scopes=SCOPES), refresh("t", "unlogged", 9, family_id="g")],
+    "before its grant": [refresh("t", "unlogged", 9, family_id="f"), login("p", 10, family_id="f")],
 }  # fmt: skip
 PARENTS: dict[str, tuple[float, list[Event]]] = {
     "P7": (0.70, [login("p", txn_id="txn"), exchange("t", None, 1, "B", txn_id="txn")]),
@@ -67,11 +112,13 @@ def _end(target: str) -> list[Event]:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    stories = {name: events for told in (CALLS, PARENTS) for name, (_, events) in told.items()}
+def world(tmp_path_factory) -> World:
+    told = (CALLS, PARENTS, HISTORIES)
+    stories = {name: events for some in told for name, (_, events) in some.items()}
     stories |= {f"by {target}": _end(target) for target in ENDS}
+    stories |= {f"refreshed {name}": events for name, events in REFRESHES.items()}
     events = [e | {"tenant_id": name} for name, told in stories.items() for e in told]
-    made = World()
+    made = World(registry=load_registry(write_policy(tmp_path_factory.mktemp("methods"))))
     made.feed(events, now=LATER, full=True)
     return made
 
@@ -101,6 +148,29 @@ def test_a_credential_without_a_named_parent_finds_one(world, method):
     (found,) = of(world, table, method)
     assert (found["method"], found["confidence"]) == (method, confidence)
     assert found["parent_key"] == key(world, method, "p")
+
+
+@pytest.mark.parametrize("method", HISTORIES)
+def test_a_history_of_actors_finds_the_parent_that_the_requester_held(world, method):
+    confidence = HISTORIES[method][0]
+    child, parent = key(world, method, "t"), key(world, method, "p")
+    hops = [h for h in of(world, "hops", method) if h["child_key"] == child]
+    found = [(h["parent_key"], h["method"], h["confidence"]) for h in hops]
+    assert found == ([(parent, "P6", confidence)] if confidence else [])
+
+
+@pytest.mark.parametrize("name", REFRESHES)
+def test_an_unlogged_refresh_token_came_with_its_grant(world, name):
+    story, within = f"refreshed {name}", name not in {"of another family", "before its grant"}
+    (chain,) = [
+        c for c in of(world, "chains", story) if c["credential_key"] == key(world, story, "t")
+    ]
+    (hop,) = [h for h in of(world, "hops", story) if h["child_key"] == chain["credential_key"]]
+    assert (chain["root_key"] == key(world, story, "p")) is within
+    if within:
+        assert (chain["status"], chain["depth"], chain["confidence"]) == ("complete", 0, 0.95)
+        assert (hop["hop_kind"], hop["compared_with"]) == ("refresh", "original_grant")
+        assert hop["attenuation"] == "covered"
 
 
 def test_a_session_ties_for_ten_minutes_only(world):

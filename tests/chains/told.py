@@ -43,6 +43,9 @@ issuers:
   https://partner.test: {foreign_without_logs: true}
   https://tree.test: {has_hierarchy: true}
   https://star.test: {bare_wildcard: true}
+  https://cascading.test: {revocation_cascades: true}
+resource_servers:
+  https://ledger.test: {aliases: ["https://books.test/"]}
 trust_edges:
   - {from_domain: home, to_domain: other, issuer: "https://edge.test"}
 identity_maps:
@@ -100,6 +103,21 @@ def exchange(
     return token(credential, minute, op="exchange", **usual | over)
 
 
+def refresh(credential: str, shown: str, minute: float, **over: Any) -> Event:
+    """Return what `web` gets for the refresh token that it shows."""
+    usual = {"parents": [ref(shown, "refresh")], "client_id": "web", "grant_type": "refresh_token"}
+    return token(credential, minute, op="refresh", **usual | over)
+
+
+def write_policy(folder: Path) -> Path:
+    """Write the stories' registry into a new folder and return that."""
+    policy = folder / "policy"
+    policy.mkdir()
+    for name, content in (("agents", POLICY), ("trust", TRUST), ("scopes", SCOPES)):
+        (policy / f"{name}.yaml").write_text(content, encoding="utf-8")
+    return policy
+
+
 def aws_key(key: str, parent: str | None, minute: float, **over: Any) -> Event:
     usual = {
         "source": "cloudtrail",
@@ -123,10 +141,7 @@ class Shown:
     """What the views of a built lake show, one story (tenant) at a time."""
 
     def __init__(self, folder: Path, stories: Mapping[str, Sequence[Event]]) -> None:
-        policy = folder / "policy"
-        policy.mkdir()
-        for name, content in (("agents", POLICY), ("trust", TRUST), ("scopes", SCOPES)):
-            (policy / f"{name}.yaml").write_text(content, encoding="utf-8")
+        policy = write_policy(folder)
         lake = open_lake(str(folder / "lake"), create=True)
         write_events(
             lake, [e | {"tenant_id": name} for name, told in stories.items() for e in told]

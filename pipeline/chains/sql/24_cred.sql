@@ -6,12 +6,14 @@ SELECT
     m.first_seen, m.last_seen,
     f.credential_key IS NOT NULL AS has_events,
     coalesce(f.seen_issued, false) AS seen_issued,
-    coalesce(f.subject_id, u.subject_id) AS subject_id,
-    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_issuer ELSE u.subject_issuer END AS subject_issuer,
-    coalesce(f.subject_kind, u.subject_kind) AS subject_kind,
-    coalesce(f.subject_identity, u.subject_identity) AS subject_identity,
-    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_namespace ELSE u.subject_namespace END AS subject_namespace,
-    f.actor_id, f.actor_issuer, f.actor_convention, f.client_id,
+    coalesce(f.subject_id, u.subject_id, r.subject_id) AS subject_id,
+    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_issuer WHEN u.subject_id IS NOT NULL THEN u.subject_issuer
+        ELSE r.subject_issuer END AS subject_issuer,
+    coalesce(f.subject_kind, u.subject_kind, r.subject_kind) AS subject_kind,
+    coalesce(f.subject_identity, u.subject_identity, r.subject_identity) AS subject_identity,
+    CASE WHEN f.subject_id IS NOT NULL THEN f.subject_namespace WHEN u.subject_id IS NOT NULL THEN u.subject_namespace
+        ELSE r.subject_namespace END AS subject_namespace,
+    f.actor_id, f.actor_issuer, f.actor_convention, coalesce(f.client_id, r.client_id) AS client_id,
     CASE WHEN f.credential_key IS NULL THEN coalesce(u.act_chain, []) ELSE coalesce(f.act_chain, []) END AS act_chain,
     coalesce(f.act_truncated, false) AS act_truncated, f.act_malformed_reason, f.may_act,
     f.token_type, f.grant_type,
@@ -21,7 +23,8 @@ SELECT
     list_sort(coalesce(f.requested_scopes, [])) AS requested_scopes, f.scope_dialect,
     list_sort(list_distinct(coalesce(f.audience, u.presented_audience, []))) AS audience,
     coalesce(f.issued_at, gone.issued_at) AS issued_at, f.not_before, f.expires_at, coalesce(f.never_expires, false) AS never_expires,
-    f.auth_time, f.cnf_thumbprint, f.family_id, f.consent_id, f.max_depth,
+    f.auth_time, f.cnf_thumbprint, coalesce(f.family_id, r.family_id) AS family_id,
+    coalesce(f.consent_id, r.consent_id) AS consent_id, f.max_depth,
     coalesce(f.trust_domain, u.trust_domain) AS trust_domain,
     coalesce(f.environment, u.environment) AS environment,
     f.business_unit, f.from_trust_domain, f.to_trust_domain, f.delegation_record_id,
@@ -38,11 +41,13 @@ SELECT
     coalesce(f.event_uses, 0) AS event_uses, f.first_event_use, f.last_event_use,
     u.agent_id AS user_agent_id, u.agent_issuer AS user_agent_issuer,
     -- Who acts with it: outermost actor, else the client, else the subject.
-    coalesce(f.actor_id, f.act_chain[1].subject, f.client_id, f.subject_id, u.agent_id, u.subject_id) AS acting,
+    coalesce(f.actor_id, f.act_chain[1].subject, f.client_id, f.subject_id, u.agent_id, u.subject_id, r.client_id, r.subject_id)
+        AS acting,
     coalesce(f.actor_id, f.act_chain[1].subject, f.client_id) IS NULL AS actor_unknown,
     -- An AWS service calls with no key of ours (CloudTrail: invokedBy).
     coalesce(f.actor_id LIKE '%.amazonaws.com', false) AS by_service,
     is_interactive(f.grant_type) AS is_interactive,
+    r.credential_key IS NOT NULL AS was_renewed,
     (f.credential_key IS NOT NULL AND f.seen_issued
         AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
             OR f.act_malformed_reason IS NOT NULL OR f.grant_type IN (
@@ -50,4 +55,6 @@ SELECT
 FROM mentioned AS m
 LEFT JOIN folded AS f USING (credential_key)
 LEFT JOIN used AS u USING (credential_key)
+-- Only where nobody tells of its issuance.
+LEFT JOIN renewed AS r ON r.credential_key = m.credential_key AND NOT coalesce(f.seen_issued, false)
 LEFT JOIN forgotten AS gone USING (credential_key)

@@ -4,7 +4,7 @@ CREATE OR REPLACE TEMP TABLE original_grants AS
 WITH RECURSIVE refreshes AS (
     SELECT links.child_key, links.parent_key
     FROM links JOIN cred ON cred.credential_key = links.child_key
-    WHERE links.role = 'refresh' OR cred.issue_op = 'refresh'
+    WHERE links.role = 'refresh' OR links.method = 'P4' OR cred.issue_op = 'refresh'
 ),
 walk AS (
     SELECT child_key, parent_key AS grant_key

@@ -4,7 +4,7 @@ SELECT
     links.*,
     CASE
         WHEN links.role = 'assertion' THEN 'assertion'
-        WHEN links.role = 'refresh' OR child.issue_op = 'refresh' THEN 'refresh'
+        WHEN links.role = 'refresh' OR links.method = 'P4' OR child.issue_op = 'refresh' THEN 'refresh'
         ELSE coalesce(child.issue_op, 'issue')
     END AS hop_kind,
     coalesce(original.grant_key, links.parent_key) AS compared_key,
@@ -32,8 +32,17 @@ SELECT
     -- the subject stands for the actor (domain reference BT-03).
     (child.actor_convention = 'impersonation' AND child.actor_id IS NULL AND len(child.act_chain) = 0)
         OR (child.issue_op = 'exchange' AND child.actor_unknown)
-        OR (child.issue_op = 'exchange' AND len(child.act_chain) < len(parent.act_chain)
-            AND coalesce(child.actor_convention, 'act') = 'act')
+        OR (child.issue_op = 'exchange' AND coalesce(child.actor_convention, 'act') = 'act'
+            AND NOT child.act_truncated AND child.act_malformed_reason IS NULL
+            AND (len(child.act_chain) < len(parent.act_chain)
+                -- The new actor took the place of the one before it; a transaction token is for
+                -- all workloads of its transaction, and names the one that asked.
+                OR (len(child.act_chain) = len(parent.act_chain) AND len(child.act_chain) > 0
+                    AND child_actor.identity_id <> parent_actor.identity_id
+                    AND NOT child_actor.pass_through AND NOT parent_actor.pass_through
+                    AND NOT is_txn_token(child.token_type)
+                    AND NOT coalesce(child.txn_id = parent.txn_id, false)
+                    AND list_transform(child.act_chain, lambda hop: hop.subject) <> list_transform(parent.act_chain, lambda hop: hop.subject))))
         AS erased
 FROM links
 JOIN cred AS child ON child.credential_key = links.child_key

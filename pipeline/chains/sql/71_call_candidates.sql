@@ -20,8 +20,11 @@ ancestors AS (
     WHERE spans.parent_span_id IS NOT NULL AND steps < 32
 ),
 needy AS (
-    SELECT *, list_filter(list_append(presented_audience, tool_server), lambda one: one IS NOT NULL) AS places
-    FROM obs WHERE needs_inference
+    SELECT obs.*,
+        list_transform(list_filter(list_append(presented_audience, tool_server), lambda one: one IS NOT NULL),
+            lambda one: coalesce(server_of[place_name(one)], place_name(one))) AS places
+    FROM obs CROSS JOIN server_names
+    WHERE needs_inference
 ),
 -- Who acts in a call, by every name that it gives; one name a row, so that joins stay on
 -- equality: an OR would compare every call with every credential of the tenant.
@@ -35,8 +38,10 @@ needy_names AS (
     WHERE named.name IS NOT NULL
 ),
 alive AS (
-    SELECT cred.*, revocations.revoked_at, actors.identity_id AS acting_identity
+    SELECT cred.* EXCLUDE (audience), revocations.revoked_at, actors.identity_id AS acting_identity,
+        list_transform(cred.audience, lambda one: coalesce(server_of[place_name(one)], place_name(one))) AS audience
     FROM cred
+    CROSS JOIN server_names
     LEFT JOIN revocations USING (credential_key)
     LEFT JOIN actors ON actors.acting = cred.acting
     WHERE has_events AND seen_issued
@@ -47,6 +52,17 @@ in_context AS (
     UNION
     SELECT needy.event_uid, alive.credential_key
     FROM needy JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.task_id = needy.task_id
+),
+-- What an agent holds where a call of its names no subject; what it holds on nobody's behalf but
+-- its own has the subject of that call.
+held AS (
+    SELECT needy.event_uid, alive.credential_key,
+        coalesce(alive.subject_id = alive.acting OR alive.subject_identity = alive.acting_identity, true) AS is_own
+    FROM needy
+    JOIN needy_names ON needy_names.event_uid = needy.event_uid
+    JOIN alive ON alive.tenant_id = needy.tenant_id AND alive.acting_identity = needy_names.acting_identity
+    WHERE needy.subject_id IS NULL AND len(needy.act_chain) = 0
+        AND fits(alive.audience, needy.places) AND is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
 ),
 found AS (
     SELECT needy.event_uid, alive.credential_key, 'T3' AS method, 0.95 AS confidence
@@ -74,6 +90,11 @@ found AS (
     WHERE fits(alive.audience, needy.places) AND is_alive(alive.made_at, alive.expires_at, alive.revoked_at, needy.event_time)
         AND same_actors(needy.act_chain, needy.act_is_cut, alive.act_chain, alive.act_truncated)
         AND same_subject(alive.subject_identity, alive.subject_namespace, needy.subject_identity, needy.subject_namespace)
+    UNION ALL
+    SELECT event_uid, min(credential_key), 'T6', 0.65
+    FROM held
+    GROUP BY event_uid
+    HAVING count(DISTINCT credential_key) = 1 AND bool_and(is_own)
     UNION ALL
     SELECT needy.event_uid, alive.credential_key, 'T7', 0.45
     FROM in_context

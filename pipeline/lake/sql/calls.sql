@@ -21,7 +21,8 @@ SELECT
     chain.effective_scope_known,
     chain.effective_expires_at,
     chain.end_kind,
-    chain.status,
+    -- The link to the credential is the last one of the call's chain.
+    CASE WHEN chain.status = 'complete' AND link.confidence < 0.80 THEN 'complete_probable' ELSE chain.status END AS status,
     least(chain.confidence, link.confidence) AS confidence,
     chain.confidence_product * link.confidence AS confidence_product,
     chain.gap_kind,
