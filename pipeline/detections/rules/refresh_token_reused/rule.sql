@@ -50,7 +50,8 @@ shown AS (
             op = 'reuse_detected'
             OR (op IN ('refresh', 'deny') AND outcome = 'failure' AND (is_refresh_token OR op = 'refresh'))
             OR (op = 'use' AND is_refresh_token)
-            OR (op = 'rotate' AND is_refresh_token AND is_old)
+            -- It may name what it was given, not what it made.
+            OR (op IN ('rotate', 'refresh') AND is_refresh_token AND is_old)
         )
 ),
 keyed AS (

@@ -1,7 +1,7 @@
 -- A credential still worked after it had been revoked.
 --
 -- One row per credential.  A use is a successful call, a use that a token service reports, or
--- an exchange in which it was the subject token.  Revoking what it was made from does not
+-- an exchange in which it was the subject token or the actor token.  Revoking what it was made from does not
 -- count here: that is another rule's question.
 WITH ended_secrets AS (
     SELECT
@@ -95,6 +95,20 @@ uses AS (
         ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
     CROSS JOIN unnest(hop.event_uids) AS made(event_uid)
     WHERE hop.hop_kind = 'exchange' AND hop.role = 'subject'
+    UNION ALL
+    SELECT
+        event.tenant_id, alias.credential_key, event.event_uid, event.event_time AS used_at,
+        event.observer, coalesce(event.actor_id, event.client_id) AS agent_id, 'actor token of an exchange' AS used_for,
+        CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity, event.source
+    FROM (
+        SELECT token_events.*, unnest(parents) AS parent
+        FROM token_events
+        WHERE op = 'exchange' AND outcome = 'success' AND array_length(parents) > 1
+    ) AS event
+    INNER JOIN credential_aliases AS alias
+        ON event.tenant_id = alias.tenant_id AND event.parent.id = alias.id
+        AND event.parent.kind = alias.kind AND event.parent.issuer IS NOT DISTINCT FROM alias.issuer
+    WHERE event.parent.role = 'actor'
 ),
 late AS (
     SELECT
