@@ -77,10 +77,15 @@ REFRESHES: dict[str, list[Event]] = {
     "consent": [login("p", consent_id="yes", scopes=SCOPES), refresh("t", "unlogged", 9, consent_id="yes")],
     "again and again": [login("p", family_id="f", scopes=SCOPES), refresh("first", "unlogged", 8, family_id="f"), refresh("t", "unlogged", 9, family_id="f")],
     "by digest": [login("p", family_id="f", scopes=SCOPES), refresh("t", "digest", 9, family_id="f", parents=[{**ref("digest", "refresh"), "kind": "token_sha256"}])],
+    "without issuer": [login("p", family_id="f", scopes=SCOPES), refresh("t", "unlogged", 9, family_id="f", parents=[ref("unlogged", "refresh", None)])],
     "narrowed": [login("p", family_id="f", scopes=SCOPES), refresh("first", "one", 8, family_id="f", scopes=["mail.read"]), refresh("t", "two", 9, family_id="f", scopes=SCOPES)],
     "of another family": [login("p", family_id="f", scopes=SCOPES), refresh("t", "unlogged", 9, family_id="g")],
+    "shown for two people": [
+        login("p", family_id="f", scopes=SCOPES), login("other", family_id="g", **OTHER),
+        refresh("first", "unlogged", 8, family_id="g", **OTHER), refresh("t", "unlogged", 9, family_id="f")],
     "before its grant": [refresh("t", "unlogged", 9, family_id="f"), login("p", 10, family_id="f")],
 }  # fmt: skip
+UNRELATED = {"of another family", "shown for two people", "before its grant"}
 PARENTS: dict[str, tuple[float, list[Event]]] = {
     "P7": (0.70, [login("p", txn_id="txn"), exchange("t", None, 1, "B", txn_id="txn")]),
     "P8": (0.60, [login("earlier", audience=["sts"]), login("p", 0.5, audience=["sts"]), aws_key("ASIAT", None, 1, audience=["sts"])]),
@@ -161,7 +166,7 @@ def test_a_history_of_actors_finds_the_parent_that_the_requester_held(world, met
 
 @pytest.mark.parametrize("name", REFRESHES)
 def test_an_unlogged_refresh_token_came_with_its_grant(world, name):
-    story, within = f"refreshed {name}", name not in {"of another family", "before its grant"}
+    story, within = f"refreshed {name}", name not in UNRELATED
     (chain,) = [
         c for c in of(world, "chains", story) if c["credential_key"] == key(world, story, "t")
     ]

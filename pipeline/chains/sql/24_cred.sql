@@ -47,7 +47,7 @@ SELECT
     -- An AWS service calls with no key of ours (CloudTrail: invokedBy).
     coalesce(f.actor_id LIKE '%.amazonaws.com', false) AS by_service,
     is_interactive(f.grant_type) AS is_interactive,
-    r.credential_key IS NOT NULL AS was_renewed,
+    r.credential_key IS NOT NULL AS was_renewed, coalesce(m.issuer, r.issuer) AS grant_issuer,
     (f.credential_key IS NOT NULL AND f.seen_issued
         AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
             OR f.act_malformed_reason IS NOT NULL OR f.grant_type IN (

@@ -49,11 +49,15 @@ found AS (
     UNION ALL
     -- A refresh token that no event issues came with the grant, before it was first shown.
     SELECT child.credential_key, parent.granted_key, 'P4', 0.95
-    FROM orphans AS child JOIN grants AS parent USING (tenant_id, issuer, family_id)
+    FROM orphans AS child
+    JOIN grants AS parent ON parent.tenant_id = child.tenant_id AND parent.issuer = child.grant_issuer
+        AND parent.family_id = child.family_id
     WHERE child.was_renewed AND parent.granted_at < child.made_at
     UNION ALL
     SELECT child.credential_key, parent.granted_key, 'P4', 0.95
-    FROM orphans AS child JOIN consented AS parent USING (tenant_id, issuer, consent_id)
+    FROM orphans AS child
+    JOIN consented AS parent ON parent.tenant_id = child.tenant_id AND parent.issuer = child.grant_issuer
+        AND parent.consent_id = child.consent_id
     WHERE child.was_renewed AND child.family_id IS NULL AND parent.granted_at < child.made_at
     UNION ALL
     SELECT child.credential_key, parent.credential_key, 'P5',
