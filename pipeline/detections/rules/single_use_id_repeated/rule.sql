@@ -19,13 +19,18 @@ repeated AS (
         FROM tool_calls AS call
         INNER JOIN declared ON call.credential_issuer = declared.issuer
         WHERE call.txn_id IS NOT NULL AND call.single_use_id IS NULL
+        UNION ALL
+        SELECT call.tenant_id, call.credential_id AS used_id
+        FROM tool_calls AS call
+        INNER JOIN declared ON call.credential_issuer = declared.issuer
+        WHERE call.credential_id IS NOT NULL AND call.txn_id IS NULL AND call.single_use_id IS NULL
     ) AS ids
     GROUP BY tenant_id, used_id
     HAVING count(*) > 1
 ),
 call_uses AS (
     SELECT
-        call.tenant_id, call.credential_issuer, call.single_use_id, call.txn_id, call.workload_id,
+        call.tenant_id, call.credential_issuer, call.single_use_id, call.txn_id, call.credential_id, call.workload_id,
         call.event_uid, call.event_time, call.source, call.observer, call.agent_id, call.tool_name AS used_for,
         call.approval_id, call.action_class, call.environment, link.credential_key,
         CASE
@@ -58,7 +63,7 @@ call_uses AS (
         ON call.event_uid = link.event_uid AND call.event_date = link.event_date
     INNER JOIN repeated
         ON call.tenant_id = repeated.tenant_id
-        AND coalesce(call.single_use_id, call.txn_id) = repeated.used_id
+        AND coalesce(call.single_use_id, call.txn_id, call.credential_id) = repeated.used_id
     WHERE call.outcome IN ('success', 'unknown')
     WINDOW same_id AS (
         PARTITION BY call.tenant_id, call.single_use_id, call.call_id, call.agent_id, call.tool_name
@@ -134,6 +139,18 @@ presentations AS (
     INNER JOIN declared ON call_uses.credential_issuer = declared.issuer
     WHERE call_uses.txn_id IS NOT NULL AND call_uses.workload_id IS NOT NULL
         AND call_uses.single_use_id IS NULL
+    UNION ALL
+    -- What such an issuer makes may itself be used once, by whoever holds it.
+    SELECT
+        call_uses.tenant_id, 'credential' AS id_kind, call_uses.credential_issuer,
+        call_uses.credential_id AS single_use_id, coalesce(call_uses.workload_id, call_uses.agent_id) AS used_within,
+        call_uses.event_uid, call_uses.event_time, call_uses.source,
+        call_uses.observer, call_uses.agent_id, call_uses.used_for, call_uses.environment,
+        call_uses.credential_key, call_uses.action_class, call_uses.request, call_uses.place_in_trace,
+        false AS is_approval
+    FROM call_uses
+    INNER JOIN declared ON call_uses.credential_issuer = declared.issuer
+    WHERE call_uses.txn_id IS NULL AND call_uses.single_use_id IS NULL
     UNION ALL
     SELECT
         token_uses.tenant_id, 'id' AS id_kind, token_uses.credential_issuer, token_uses.single_use_id,
