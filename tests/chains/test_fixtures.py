@@ -627,6 +627,36 @@ def test_30_a_transaction_id_is_shared_by_many_tokens(shown):
     assert shown.facts(F30, "w4", "status", "depth", "confidence") == ("complete", 4, 1.0)
 
 
+SPELLINGS = story(
+    "grants as logs spell them",
+    login("ciba", grant_type="CIBA", auth_time=None, subject_kind=None),
+    login("hybrid", grant_type="hybrid", auth_time=None, subject_kind=None),
+    aws_key("ASIASAML", None, 1, grant_type="AssumeRoleWithSAML"),
+    aws_key(
+        "ASIAWEB",
+        None,
+        1,
+        grant_type="AssumeRoleWithWebIdentity",
+        subject_issuer="https://silent.test",
+    ),
+    token("short", 1, grant_type="token-exchange", client_id="web"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "root", "gap"),
+    [
+        ("ciba", "root_human", "human_interactive", None),
+        ("hybrid", "root_human", "human_interactive", None),
+        ("ASIASAML", "root_human", "human_federated", None),
+        ("ASIAWEB", "broken", "unknown", "source_not_onboarded"),
+        ("short", "broken", "unknown", "missing_parent_id"),
+    ],
+)
+def test_a_grant_is_known_by_its_name_however_spelt(shown, name, end, root, gap):
+    assert shown.facts(SPELLINGS, name, "end_kind", "root_kind", "gap_kind") == (end, root, gap)
+
+
 PROBABLE = story(
     "a call without an id",
     login("t0", audience=["crm"]),

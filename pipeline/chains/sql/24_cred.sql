@@ -50,8 +50,7 @@ SELECT
     r.credential_key IS NOT NULL AS was_renewed, coalesce(m.issuer, r.issuer) AS grant_issuer,
     (f.credential_key IS NOT NULL AND f.seen_issued
         AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
-            OR f.act_malformed_reason IS NOT NULL OR f.grant_type IN (
-                'refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange'))) IS TRUE AS derives
+            OR f.act_malformed_reason IS NOT NULL OR is_derived_grant(f.grant_type))) IS TRUE AS derives
 FROM mentioned AS m
 LEFT JOIN folded AS f USING (credential_key)
 LEFT JOIN used AS u USING (credential_key)

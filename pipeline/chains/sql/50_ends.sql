@@ -13,7 +13,7 @@ WITH tops AS (
             OR coalesce(subject.registered, false) AS is_registered,
         NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
         self_named.child_key IS NOT NULL AS names_itself,
-        coalesce(cred.grant_type LIKE '%web_identity%', false) AND cred.subject_issuer IS NOT NULL
+        coalesce(contains(replace(lower(cred.grant_type), '_', ''), 'webidentity'), false) AND cred.subject_issuer IS NOT NULL
             AND provider.issuer IS NULL AS is_of_silent_provider
     FROM cred
     LEFT JOIN issuer_reach AS reach
@@ -42,12 +42,12 @@ judged AS (
         is_interactive OR auth_time IS NOT NULL
             OR (subject_kind = 'human' AND grant_type IS NULL AND issue_op = 'issue'
                 AND observer IN ('authz_server', 'idp')) AS is_human_login,
-        coalesce(grant_type LIKE '%saml%', false) AS is_federated,
+        coalesce(contains(lower(grant_type), 'saml'), false) AS is_federated,
         -- Nobody can say yet that a record is missing.
         coalesce(watermark, first_seen) < first_seen AS is_open,
         CASE
             WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
-                AND NOT coalesce(grant_type LIKE '%saml%', false) THEN 'parent_missing'
+                AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
             WHEN NOT seen_issued AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
     FROM tops
@@ -78,7 +78,7 @@ SELECT
         WHEN NOT seen_issued AND is_foreign THEN 'boundary'
         WHEN NOT seen_issued AND issued_at < onboarded_at - INTERVAL 1 SECOND THEN 'retention_truncated'
         WHEN is_registered AND (is_static OR (seen_issued AND (
-            coalesce(grant_type LIKE '%client_credentials%', false) OR subject_id = client_id OR by_service
+            coalesce(contains(lower(grant_type), 'client_credentials'), false) OR subject_id = client_id OR by_service
             OR coalesce(subject_kind IN ('workload', 'service_account', 'client', 'agent', 'agent_user'), false)
             OR starts_with(coalesce(subject_id, ''), 'spiffe://') OR issue_op = 'delegate')))
             THEN 'root_nonhuman'
@@ -89,7 +89,7 @@ SELECT
         WHEN is_human_login AND seen_issued AND coalesce(subject_kind, 'human') IN ('human', 'unknown') THEN 'human_interactive'
         WHEN is_static THEN 'static_secret'
         WHEN is_foreign THEN 'foreign_domain'
-        WHEN coalesce(grant_type LIKE '%client_credentials%', false) OR (seen_issued AND subject_id = client_id) THEN 'client_credentials'
+        WHEN coalesce(contains(lower(grant_type), 'client_credentials'), false) OR (seen_issued AND subject_id = client_id) THEN 'client_credentials'
         WHEN by_service OR starts_with(coalesce(subject_id, ''), 'spiffe://')
             OR (seen_issued AND coalesce(subject_kind IN ('workload', 'service_account'), false)) THEN 'workload_attested'
         ELSE 'unknown'

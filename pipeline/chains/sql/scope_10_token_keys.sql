@@ -19,7 +19,7 @@ needs AS (
         outcome = 'success' AND NOT (is_made AND len(list_filter(parents, lambda parent: parent.role <> 'actor')) > 0)
             AND (op IN ('exchange', 'refresh', 'assume') OR len(act_chain) > 0 OR act_malformed_reason IS NOT NULL
                 OR delegation_record_id IS NOT NULL
-                OR coalesce(grant_type IN ('refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange'), false))
+                OR is_derived_grant(grant_type))
             AS is_needy,
         op IN ('revoke', 'consent_revoke') AND coalesce(revoke_target, 'token') IN ('client', 'subject', 'agent')
             AS is_broad,
