@@ -237,6 +237,26 @@ def test_the_owner_told_is_the_accountable_one_of_the_rule_s_role(
     assert owners(con, rule, row(entity="a")) == {'{"agent_id":"a"}': owner}
 
 
+def test_the_owner_of_a_source_is_told_what_befalls_it(con, rule, tmp_path):
+    register(
+        con,
+        tmp_path / "registry",
+        agents="agents: {a: {owner_application: ann}}",
+        people="people: {ann: {status: active}, bob: {status: active}, gone: {status: left}}",
+        sources="sources:\n"
+        "  urn:log: {owner: bob}\n"
+        "  urn:left: {owner: gone}\n"
+        "  urn:elsewhere: {owner: bob, tenant_id: other}\n"
+        "  urn:nobody: {grace_s: 60}\n"
+        "  a: {owner: bob}\n",
+    )
+    told = {}
+    for name in ("urn:log", "urn:left", "urn:elsewhere", "urn:nobody", "a"):
+        told |= owners(con, rule, row(agent_id=name, entity=name))
+
+    assert list(told.values()) == ["bob", "unowned", "unowned", "unowned", "ann"]
+
+
 def test_what_has_no_column_goes_into_the_summary_as_json(con, rule):
     (finding,) = found(
         con,

@@ -2,10 +2,11 @@
 --
 -- The identity is what the rule names, else the entity, else the last actor of the chain; the
 -- first of these that the registry knows counts.  Within it: the owner of the rule's role, the
--- other owners in order, the backup owner.  Nobody left is `unowned`.
+-- other owners in order, the backup owner.  A finding about a source that the registry lists goes
+-- to the owner of the source.  Nobody left is `unowned`.
 WITH behind AS (
     SELECT
-        unrouted.finding_id, unrouted.identity_id, unrouted.entity,
+        unrouted.finding_id, unrouted.tenant_id, unrouted.identity_id, unrouted.entity,
         unrouted.chain_path[-1] AS last_actor,
         CASE
             WHEN held.actor_id = unrouted.chain_path[-1] THEN held.actor_issuer
@@ -73,8 +74,23 @@ routed AS (
     GROUP BY identified.finding_id, identified.place
     HAVING count(DISTINCT coalesce(responsible.owner, 'unowned')) = 1
 ),
+-- The name of a source is no identity's; the entry of the tenant itself comes first.
+of_sources AS (
+    SELECT
+        behind.finding_id, 4 AS place,
+        arg_min(known.owner, CASE WHEN known.tenant_id IS NULL THEN 1 ELSE 0 END) AS owner
+    FROM behind
+    JOIN reg_sources AS known
+        ON known.source = behind.entity
+        AND (known.tenant_id IS NULL OR known.tenant_id = behind.tenant_id)
+    ANTI JOIN gone ON gone.principal = known.owner
+    WHERE known.owner IS NOT NULL
+    GROUP BY behind.finding_id
+),
 told AS (
-    SELECT finding_id, arg_min(owner, place) AS owner FROM routed GROUP BY finding_id
+    SELECT finding_id, arg_min(owner, place) AS owner
+    FROM (SELECT * FROM routed UNION ALL SELECT * FROM of_sources) AS every_way
+    GROUP BY finding_id
 )
 SELECT unrouted.* EXCLUDE (identity_id), coalesce(told.owner, 'unowned') AS route_owner
 FROM unrouted
