@@ -2,10 +2,12 @@
 --
 -- One row per call; one per source where none of its calls names a credential, which is an
 -- adapter that does not log them and not a hundred attackers; one per agent that does it all
--- the time.  A denied call needed none.
-WITH unlinked AS (
+-- the time.  A denied call needed none, nor did an ambient tool; and what the agent's own record
+-- leaves out, that of the point that enforced the call may name.
+WITH bare AS (
     SELECT
-        call.tenant_id, call.call_key, call.source, call.event_uid, call.event_time, call.agent_id,
+        call.tenant_id, call.call_key, call.call_id, call.source, call.event_uid, call.event_time, call.agent_id,
+        call.agent_issuer,
         call.tool_name, call.tool_server, call.tool_protocol, call.resource, call.outcome,
         call.action_class, call.resource_sensitivity, call.environment, call.observer, call.adapter,
         call.subject_id, call.trace_id, call.txn_id, call.session_id, call.link_method,
@@ -30,6 +32,38 @@ WITH unlinked AS (
         -- Getting the first credential takes none, and a cloud's own service has no key of ours.
         AND NOT list_contains($login_tools, call.tool_name)
         AND NOT ends_with(call.agent_id, '.amazonaws.com')
+),
+-- Two records of one call that no trace ties: another source's, of the same id, tool and time.
+named_elsewhere AS (
+    SELECT DISTINCT bare.tenant_id, bare.event_uid
+    FROM bare
+    INNER JOIN tool_calls AS other
+        ON bare.tenant_id = other.tenant_id AND bare.call_id = other.call_id
+        AND bare.tool_name = other.tool_name AND bare.source <> other.source
+    WHERE other.credential_id IS NOT NULL
+        AND abs(epoch(bare.event_time) - epoch(other.event_time)) <= $same_call_s
+        -- A counter says something only of one agent.
+        AND (bare.agent_id = other.agent_id OR NOT regexp_matches(bare.call_id, '^[0-9]*$'))
+),
+ambient AS (
+    SELECT DISTINCT bare.tenant_id, bare.event_uid
+    FROM bare
+    INNER JOIN reg_names AS named
+        ON bare.agent_id = named.name
+        AND (named.issuer IS NULL OR bare.agent_issuer IS NULL OR named.issuer = bare.agent_issuer)
+    INNER JOIN reg_identities_as_of AS period
+        ON named.identity_id = period.identity_id
+        AND bare.event_time >= period.valid_from AND bare.event_time < period.valid_to
+    WHERE list_contains(period.ambient_tools, bare.tool_name)
+        OR list_contains(period.ambient_tools, bare.tool_server)
+),
+unlinked AS (
+    SELECT bare.*
+    FROM bare
+    LEFT JOIN named_elsewhere
+        ON bare.tenant_id = named_elsewhere.tenant_id AND bare.event_uid = named_elsewhere.event_uid
+    LEFT JOIN ambient ON bare.tenant_id = ambient.tenant_id AND bare.event_uid = ambient.event_uid
+    WHERE named_elsewhere.event_uid IS NULL AND ambient.event_uid IS NULL
 ),
 habits AS (
     SELECT call.tenant_id, call.source, count(*) AS calls, count(call.credential_id) AS with_credential_id
