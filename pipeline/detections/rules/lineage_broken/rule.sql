@@ -40,6 +40,7 @@ use_of_gap AS (
 made_of_gap AS (
     SELECT
         child.tenant_id, child.parent_key AS gap_key,
+        min(coalesce(child.client_id, child.actor_id)) AS presenter,
         list_sort(list_distinct(flatten(list(child.event_uids)))) AS event_uids
     FROM credentials AS child
     INNER JOIN gaps ON child.tenant_id = gaps.tenant_id AND child.parent_key = gaps.gap_key
@@ -54,8 +55,8 @@ broken AS (
     SELECT
         gaps.tenant_id, gaps.gap_key, gaps.gap_kind, gaps.credentials_below,
         held.source, held.issuer, held.kind, held.id, held.issue_op, held.grant_type,
-        coalesce(held.client_id, held.actor_id, use_of_gap.agent_id, held.subject_id, 'unknown') AS client,
-        coalesce(held.actor_id, held.client_id, use_of_gap.agent_id, held.subject_id, 'unknown') AS entity,
+        coalesce(held.client_id, held.actor_id, use_of_gap.agent_id, made_of_gap.presenter, held.subject_id, 'unknown') AS client,
+        coalesce(held.actor_id, held.client_id, use_of_gap.agent_id, made_of_gap.presenter, held.subject_id, 'unknown') AS entity,
         held.environment, held.observer, held.first_seen,
         greatest(held.last_seen, coalesce(use_of_gap.last_call, held.last_seen)) AS last_seen,
         coalesce(use_of_gap.calls, 0) AS calls, use_of_gap.action_class, use_of_gap.resource_sensitivity,
@@ -71,7 +72,7 @@ broken AS (
         count(*) OVER (
             PARTITION BY
                 gaps.tenant_id, held.source,
-                coalesce(held.client_id, held.actor_id, use_of_gap.agent_id, held.subject_id, 'unknown'),
+                coalesce(held.client_id, held.actor_id, use_of_gap.agent_id, made_of_gap.presenter, held.subject_id, 'unknown'),
                 CAST(held.first_seen AS DATE)
         ) AS same_day
     FROM gaps
