@@ -1,4 +1,4 @@
--- An exchange, or the log of a resource server, no longer shows who acted for the subject.
+-- An exchange, a refresh or the log of a resource server no longer shows who acted for the subject.
 --
 -- One row per way of losing it, issuer or source, and the actor that was lost.  A client that
 -- differs from the subject stands for the actor.  A source that never names an actor anywhere,
@@ -13,7 +13,7 @@ WITH naming AS (
 ),
 exchanges AS (
     SELECT
-        hop.tenant_id, hop.child_key, hop.parent_key, hop.hop_time, hop.confidence,
+        hop.tenant_id, hop.child_key, hop.parent_key, hop.hop_kind, hop.hop_time, hop.confidence,
         list_concat(hop.event_uids, list_concat(child.event_uids, parent.event_uids)) AS event_uids,
         child.issuer, child.source, child.observer, child.environment, child.subject_id, child.actor_convention,
         child.client_id, child.actor_id, child.audience,
@@ -29,7 +29,7 @@ exchanges AS (
     INNER JOIN credentials AS parent
         ON hop.tenant_id = parent.tenant_id AND hop.parent_key = parent.credential_key
     INNER JOIN naming ON child.tenant_id = naming.tenant_id AND child.source = naming.source
-    WHERE hop.hop_kind = 'exchange' AND child.seen_issued
+    WHERE hop.hop_kind IN ('exchange', 'refresh') AND child.seen_issued
         AND NOT child.act_truncated AND child.act_malformed_reason IS NULL
         -- A transaction token names its workloads elsewhere.
         AND NOT regexp_matches(lower(coalesce(child.token_type, '')), 'txn[_-]token')
@@ -38,6 +38,7 @@ lost AS (
     SELECT
         *,
         CASE
+            WHEN hop_kind = 'refresh' THEN 'refresh'
             WHEN child_actors = 0 AND actor_id IS NULL AND (
                 client_id IS NULL OR coalesce(actor_convention IN ('impersonation', 'none'), false)
             ) THEN 'impersonation'
@@ -49,7 +50,7 @@ lost AS (
     FROM exchanges
     WHERE (
             -- Nobody is left but the subject, and the subject did not ask by itself.
-            child_actors = 0 AND actor_id IS NULL AND naming > 0
+            hop_kind = 'exchange' AND child_actors = 0 AND actor_id IS NULL AND naming > 0
             AND (client_id IS NULL OR coalesce(actor_convention IN ('impersonation', 'none'), false))
             AND coalesce(client_id <> subject_id, coalesce(subject_kind, '') = 'human')
         )
@@ -58,15 +59,17 @@ lost AS (
             parent_actors > 0 AND child_actors < parent_actors
             AND (child_actors > 0 OR source = parent_source)
             AND coalesce(actor_convention, 'act') IN ('act', 'none', 'impersonation')
+            -- The log of a refresh seldom repeats the actors; it may say that there are none.
+            AND (hop_kind = 'exchange' OR child_actors > 0 OR actor_convention IN ('none', 'impersonation'))
         )
         OR (
             -- As many as before, and yet one is gone: the last actor took the place of another.
-            child_actors > 0 AND child_actors = parent_actors
+            hop_kind = 'exchange' AND child_actors > 0 AND child_actors = parent_actors
             AND coalesce(child_names <> parent_names, false)
         )
         OR (
             -- The requester did not add itself.
-            child_actors > 0 AND child_actors = parent_actors AND child_names = parent_names
+            hop_kind = 'exchange' AND child_actors > 0 AND child_actors = parent_actors AND child_names = parent_names
             AND client_id IS NOT NULL AND NOT list_contains(child_names, client_id)
             AND client_id IS DISTINCT FROM parent_client AND client_id IS DISTINCT FROM parent_actor
             AND client_id IS DISTINCT FROM actor_id AND client_id IS DISTINCT FROM subject_id
@@ -180,6 +183,7 @@ SELECT
     erased_actor AS entity,
     CASE erased_at
         WHEN 'impersonation' THEN 'An exchange left only the subject and no trace of ' || erased_actor
+        WHEN 'refresh' THEN 'A refresh for ' || erased_actor || ' dropped an actor from the chain'
         WHEN 'resource_log' THEN lost_by || ' logs what ' || erased_actor || ' does as done by the person'
         ELSE 'An exchange by ' || erased_actor || ' dropped an actor from the chain'
     END AS title,
