@@ -151,19 +151,22 @@ joined AS (
         )
 ),
 named AS (
-    SELECT joined.tenant_id, joined.event_uid, names.identity_id, joined.event_time, joined.tool_name, joined.tool_server
+    SELECT joined.tenant_id, joined.event_uid, names.identity_id, joined.event_time, joined.tool_name, joined.tool_server,
+        joined.account_credential
     FROM joined
     INNER JOIN reg_names AS names
         ON joined.agent_id = names.name
         AND (names.issuer IS NULL OR joined.agent_issuer IS NULL OR names.issuer = joined.agent_issuer)
     WHERE joined.nearness = 1
     UNION
-    SELECT joined.tenant_id, joined.event_uid, names.identity_id, joined.event_time, joined.tool_name, joined.tool_server
+    SELECT joined.tenant_id, joined.event_uid, names.identity_id, joined.event_time, joined.tool_name, joined.tool_server,
+        joined.account_credential
     FROM joined
     INNER JOIN reg_names AS names ON joined.service_account = names.name
     WHERE joined.nearness = 1
     UNION
-    SELECT joined.tenant_id, joined.event_uid, own.identity_id, joined.event_time, joined.tool_name, joined.tool_server
+    SELECT joined.tenant_id, joined.event_uid, own.identity_id, joined.event_time, joined.tool_name, joined.tool_server,
+        joined.account_credential
     FROM joined
     INNER JOIN reg_credential_ids AS own
         ON joined.account_credential = own.id AND joined.credential_kind = own.kind
@@ -178,6 +181,13 @@ explained AS (
     WHERE period.static_secret_exception_until > named.event_time
         OR list_contains(period.ambient_tools, named.tool_name)
         OR list_contains(period.ambient_tools, named.tool_server)
+    UNION
+    SELECT named.tenant_id, named.event_uid
+    FROM named
+    INNER JOIN reg_static_exceptions AS exception
+        ON named.identity_id = exception.identity_id
+        AND (exception.secret_id IS NULL OR exception.secret_id = named.account_credential)
+        AND named.event_time >= exception.since AND named.event_time < exception.until
 ),
 rated AS (
     SELECT joined.tenant_id, joined.event_uid, max(catalogue.tier) AS tier
