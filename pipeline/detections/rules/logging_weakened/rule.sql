@@ -7,19 +7,27 @@ WITH acts AS (
     SELECT
         tenant_id, event_uid, event_time, source, observer, environment, agent_id, agent_issuer, actor_id,
         subject_id, tool_name, operation, tool_server, tool_protocol, resource, credential_key, confidence,
-        depth, actor_path, approval_id, act_chain, action_class,
+        depth, actor_path, approval_id, approval_expires_at, act_chain, action_class,
         lower(concat_ws(' ', tool_name, operation)) AS said,
         lower(concat_ws(' ', tool_name, operation, tool_server, resource)) AS told
     FROM calls
     WHERE outcome = 'success' AND coalesce(decision_effect, 'none') <> 'deny'
-        AND (approval_id IS NULL OR coalesce(approval_expires_at < event_time, false))
+        AND (
+            approval_id IS NULL OR coalesce(approval_expires_at < event_time, false)
+            -- An approval of other arguments is one of another change.
+            OR coalesce(approval_args_hash <> args_hash, false)
+        )
 ),
 -- Most calls name no log at all; what is left is small.
 about_logs AS (
     SELECT
         *,
         regexp_replace(told, '[^a-z0-9]', '', 'g') AS squeezed,
-        regexp_replace(said, '[^a-z0-9]', '', 'g') AS squeezed_said
+        regexp_replace(said, '[^a-z0-9]', '', 'g') AS squeezed_said,
+        coalesce(tool_protocol = 'cloud_api', false) OR coalesce(action_class = 'admin_iam', false)
+            OR regexp_matches(told, '(^|[^a-z])(aws|arn|iam)([^a-z]|$)|amazon|cloud[ _-]?trail|audit|(^|[^a-z])log')
+            -- The spelling of the clouds' own calls.
+            OR regexp_matches(concat_ws(' ', tool_name, operation), '(Delete|Update)Trail') AS is_clouds
     FROM acts
     WHERE regexp_matches(
         told, 'log|trail|audit|selector|recorder|diagnostic|detector|eventdatastore|event_data_store|event-data-store|eventtypes|event_types|sink'
@@ -29,7 +37,12 @@ judged AS (
     SELECT
         about_logs.*,
         -- Calls of the clouds that have this one meaning.
-        array_length(list_filter($control_names, lambda name: contains(about_logs.squeezed_said, name))) > 0 AS is_named,
+        array_length(list_filter(
+            $control_names,
+            -- A trail may be one to walk on, unless the call looks like a cloud's.
+            lambda name: contains(about_logs.squeezed_said, name)
+                AND (about_logs.is_clouds OR NOT list_contains($homonyms, name))
+        )) > 0 AS is_named,
         regexp_matches(said, '(^|[^a-z])(get|list|describe|lookup|read|show|view|search|query|download|export|create|enable|start)([^a-z]|$)')
             AND NOT regexp_matches(said, 'disable|delete|deactivate|remove|stop|suspend|detach|unsubscribe')
             AS is_harmless,
@@ -38,13 +51,13 @@ judged AS (
         regexp_matches(said, 'update|patch|put|replace|edit|modify|write|set|apply|exclude|configure|tune') AS changes,
         -- Where records are made or carried, not the records of some application.
         regexp_matches(
-            told, 'sys/audit|audit[ _./:-]?(device|sink|backend|policy|trail|stream|config|webhook|export)|audit[ _./:-]?logg?(ing|s)?([^a-z]|$)'
+            told, 'sys/audit|audit[ _./:-]?(device|sink|backend|polic(y|ies)|trail|stream|config|webhook|export)|audit[ _./:-]?logg?(ing|s)?([^a-z]|$)'
             || '|(^|[^a-z]|sys)log[ _./:-]?(stream|sink|forward|export|drain|shipp|archiv|router|group)|flow[ _-]?log|diagnostic[ _-]?setting'
             || '|cloud[ _-]?trail|event[ _-]?data[ _-]?store|trace[ _-]?export|telemetry[ _-]?export|auditsink'
         ) OR regexp_matches(squeezed_said, 'vaultaudit|auditdisable|disableaudit|stoplogging|disablelogging|loggingdisable')
             AS is_log_control,
         regexp_matches(
-            told, 'sys/audit|audit[ _./:-]?(policy|sink|backend|config|webhook)|sys/config/auditing|exclude[ _-]?event[ _-]?types|audit[ _.-]?exclude'
+            told, 'sys/audit|audit[ _./:-]?(polic(y|ies)|sink|backend|config|webhook)|sys/config/auditing|exclude[ _-]?event[ _-]?types|audit[ _.-]?exclude'
         ) OR contains(squeezed, 'excludeeventtypes') AS is_log_policy
     FROM about_logs
 ),
@@ -101,7 +114,7 @@ SELECT
     min(subject_id) AS subject,
     list_sort(list_distinct(list(tool_name) FILTER (WHERE place <= $evidence_max))) AS tools,
     list_sort(list_distinct(list(source) FILTER (WHERE place <= $evidence_max))) AS sources,
-    bool_or(approval_id IS NOT NULL) AS with_expired_approval,
+    bool_or(coalesce(approval_expires_at < event_time, false)) AS with_expired_approval,
     count(*) AS calls,
     min(event_time) AS first_seen,
     max(event_time) AS last_seen,
