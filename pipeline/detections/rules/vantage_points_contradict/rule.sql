@@ -4,7 +4,7 @@
 -- What one side does not say is no contradiction, nor are registered aliases, another issuer's
 -- names, the same name in a longer form, or two logs that name a party in ways of their own.
 WITH matched AS (
-    SELECT link.tenant_id, link.call_key AS match_key, link.event_uid, link.event_date
+    SELECT link.tenant_id, link.call_key AS match_key, link.event_uid, link.event_date, link.credential_key
     FROM call_links AS link
     WHERE link.observations > 1
 ),
@@ -33,11 +33,17 @@ observed AS (
         matched.match_key, event.tenant_id, event.event_uid, event.event_time, event.source, event.observer,
         event.environment, event.tool_name, event.tool_server, event.action_class, event.resource_sensitivity,
         event.phase, event.outcome, event.resource, event.agent_id, event.agent_issuer, event.agent_instance,
-        event.actor_id, event.actor_issuer, event.workload_id, event.subject_id, event.subject_issuer, event.act_chain
+        event.actor_id, event.actor_issuer, event.workload_id, event.subject_id, event.subject_issuer, event.act_chain,
+        event.act_truncated, event.act_malformed_reason,
+        CASE WHEN held.seen_issued AND NOT held.act_truncated AND held.act_malformed_reason IS NULL
+            THEN array_length(held.act_chain)
+        END AS issued_actors
     FROM matched
     INNER JOIN tool_calls AS event
         ON matched.tenant_id = event.tenant_id AND matched.event_uid = event.event_uid
         AND matched.event_date = event.event_date
+    LEFT JOIN credentials AS held
+        ON matched.tenant_id = held.tenant_id AND matched.credential_key = held.credential_key
     UNION ALL
     -- A proof of possession ties two records also where they share no call id.
     SELECT
@@ -45,7 +51,8 @@ observed AS (
         event.source, event.observer, event.environment, event.tool_name, event.tool_server, event.action_class,
         event.resource_sensitivity, event.phase, event.outcome, event.resource, event.agent_id, event.agent_issuer,
         event.agent_instance, event.actor_id, event.actor_issuer, event.workload_id, event.subject_id,
-        event.subject_issuer, event.act_chain
+        event.subject_issuer, event.act_chain, event.act_truncated, event.act_malformed_reason,
+        CAST(NULL AS BIGINT) AS issued_actors
     FROM tool_calls AS event
     INNER JOIN proofs
         ON event.tenant_id = proofs.tenant_id AND event.single_use_id = proofs.single_use_id
@@ -55,7 +62,8 @@ observed AS (
         event.event_time, event.source, event.observer, event.environment, event.tool_name, event.tool_server,
         event.action_class, event.resource_sensitivity, event.phase, event.outcome, event.resource, event.agent_id,
         event.agent_issuer, event.agent_instance, event.actor_id, event.actor_issuer, event.workload_id,
-        event.subject_id, event.subject_issuer, event.act_chain
+        event.subject_id, event.subject_issuer, event.act_chain, event.act_truncated, event.act_malformed_reason,
+        CAST(NULL AS BIGINT) AS issued_actors
     FROM tool_calls AS event
     INNER JOIN short_ids
         ON event.tenant_id = short_ids.tenant_id AND event.call_id = short_ids.call_id
@@ -83,7 +91,9 @@ paired AS (
         enforced.agent_id AS enforced_agent, enforced.agent_issuer AS enforced_agent_issuer,
         told.agent_instance, told.workload_id, enforced.workload_id AS enforced_workload,
         told.resource AS told_resource, enforced.resource AS enforced_resource,
-        told.act_chain AS told_hops, enforced.act_chain AS enforced_hops
+        told.act_chain AS told_hops, enforced.act_chain AS enforced_hops,
+        coalesce(enforced.act_truncated, false) OR enforced.act_malformed_reason IS NOT NULL AS is_cut,
+        coalesce(enforced.issued_actors, told.issued_actors) AS issued_actors
     FROM told
     INNER JOIN enforced ON told.tenant_id = enforced.tenant_id AND told.match_key = enforced.match_key
 ),
@@ -128,8 +138,11 @@ shortened AS (
         field, said, seen,
         regexp_replace(rtrim(lower(said), '/'), '^.*[/:]', '') AS said_short,
         regexp_replace(rtrim(lower(seen), '/'), '^.*[/:]', '') AS seen_short,
-        regexp_extract(lower(said), '^[a-z0-9_.-]+[:/]+[a-z0-9_.-]*') AS said_form,
-        regexp_extract(lower(seen), '^[a-z0-9_.-]+[:/]+[a-z0-9_.-]*') AS seen_form
+        NOT contains(said || seen, ':') AND contains(said, '/')
+            AND length(replace(rtrim(said, '/'), '/', '')) - length(rtrim(said, '/'))
+            = length(replace(rtrim(seen, '/'), '/', '')) - length(rtrim(seen, '/')) AS are_like_paths,
+        regexp_extract(lower(said), '^[a-z0-9_.-]+(?:://[a-z0-9_.-]*|[:/])') AS said_form,
+        regexp_extract(lower(seen), '^[a-z0-9_.-]+(?:://[a-z0-9_.-]*|[:/])') AS seen_form
     FROM (SELECT DISTINCT field, said, seen FROM compared) AS pair
 ),
 aliases AS (
@@ -160,7 +173,8 @@ judged AS (
                 WHEN shortened.field = 'resource'
                     THEN ends_with(lower(shortened.said), lower(shortened.seen))
                         OR ends_with(lower(shortened.seen), lower(shortened.said))
-                        OR shortened.said_short = shortened.seen_short
+                        -- Two paths of one length with another beginning are two things.
+                        OR (shortened.said_short = shortened.seen_short AND NOT shortened.are_like_paths)
                 WHEN contains(shortened.said_short, '@') AND contains(shortened.seen_short, '@')
                     THEN shortened.said_short = shortened.seen_short
                 ELSE split_part(shortened.said_short, '@', 1) = split_part(shortened.seen_short, '@', 1)
@@ -222,7 +236,7 @@ chains_differ AS (
         array_to_string(told_chain, ' < ') AS said, array_to_string(enforced_chain, ' < ') AS seen
     FROM (
         SELECT
-            tenant_id, match_key, told_uid, enforced_uid,
+            tenant_id, match_key, told_uid, enforced_uid, is_cut, issued_actors,
             list_transform(told_hops, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', '')) AS told_chain,
             list_transform(enforced_hops, lambda hop: regexp_replace(lower(hop.subject), '^.*[/:]', ''))
                 AS enforced_chain
@@ -230,7 +244,13 @@ chains_differ AS (
         WHERE array_length(told_hops) > 0 AND array_length(enforced_hops) > 0 AND told_hops <> enforced_hops
     ) AS paired
     WHERE array_length(list_filter(told_chain, lambda name: NOT list_contains(enforced_chain, name))) > 0
-        AND array_length(list_filter(enforced_chain, lambda name: NOT list_contains(told_chain, name))) > 0
+        AND (
+            array_length(list_filter(enforced_chain, lambda name: NOT list_contains(told_chain, name))) > 0
+            -- A log may show the current actor only; one that shows more, or as many as the token
+            -- was issued with, has not left out the rest.
+            OR (NOT is_cut
+                AND (array_length(enforced_chain) > 1 OR coalesce(array_length(enforced_chain) = issued_actors, false)))
+        )
 ),
 -- Outcomes of a call as a whole: what is still open, or failed later at the agent's side, is
 -- no contradiction.
