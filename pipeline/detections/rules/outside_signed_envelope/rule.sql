@@ -2,7 +2,8 @@
 -- environment.
 --
 -- One row per agent and kind of excess, with the items.  What the registry does not say about
--- an agent is not limited, and what was denied did not happen.
+-- an agent is not limited, what was denied did not happen, and a registered emergency
+-- (break_glass) may go beyond.
 WITH implied AS (
     SELECT scope, implies FROM reg_scope_implications
     UNION
@@ -107,9 +108,17 @@ acts AS (
         CAST(NULL AS VARCHAR) AS environment, CAST(NULL AS VARCHAR) AS action_class,
         CAST(NULL AS INTEGER) AS resource_sensitivity,
         coalesce(actor_id, client_id) AS name, actor_issuer AS issuer, CAST(NULL AS VARCHAR) AS tool_name,
-        CAST(NULL AS VARCHAR) AS tool_server, audience, CAST([] AS VARCHAR[]) AS scopes
+        CAST(NULL AS VARCHAR) AS tool_server, audience,
+        -- Names of these dialects cannot be compared as text; a refresh repeats what was granted.
+        CASE WHEN NOT scope_known OR coalesce(scope_dialect, 'exact') IN ('aws', 'policy')
+                OR coalesce(issue_op, 'issue') = 'refresh' OR coalesce(known_issuer.has_hierarchy, false)
+            THEN CAST([] AS VARCHAR[])
+            ELSE scopes
+        END AS scopes
     FROM credentials
-    WHERE seen_issued AND coalesce(actor_id, client_id) IS NOT NULL AND array_length(audience) > 0
+    LEFT JOIN reg_issuers AS known_issuer ON credentials.issuer = known_issuer.issuer
+    WHERE seen_issued AND coalesce(actor_id, client_id) IS NOT NULL
+        AND (array_length(audience) > 0 OR array_length(scopes) > 0)
 ),
 -- DISTINCT changes no row: without it the planner pairs acts and names by their tenant.
 signed AS (
@@ -153,6 +162,10 @@ outside AS (
         ON acts.tenant_id = envelope.tenant_id AND acts.name = envelope.name
         AND coalesce(acts.issuer, '') = envelope.issuer
         AND acts.event_time >= envelope.valid_from AND acts.event_time < envelope.valid_to
+    LEFT JOIN reg_break_glass AS emergency
+        ON envelope.identity_id = emergency.identity_id
+        AND acts.event_time >= emergency.since AND acts.event_time < emergency.until
+    WHERE emergency.identity_id IS NULL
 ),
 listed AS (
     SELECT *, 'tool' AS excess, tools AS items FROM outside WHERE array_length(tools) > 0
