@@ -89,6 +89,7 @@ def _ext(record: dict[str, Any], identity: Any, sha256: str) -> dict[str, str | 
         "identityType": text(member(identity, "type")),
         "principalId": text(member(identity, "principalId")),
         "invokedBy": text(member(identity, "invokedBy")),
+        "invokedByDelegate": text(member(identity, "invokedByDelegate", "accountId")),
         "mfaAuthenticated": text(member(attributes, "mfaAuthenticated")),
         "sessionCreation": text(member(attributes, "creationDate")),
         "sourceIdentity": text(member(identity, "sessionContext", "sourceIdentity")),

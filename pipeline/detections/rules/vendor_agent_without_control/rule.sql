@@ -86,11 +86,29 @@ evidence AS (
     WHERE place <= $evidence_max
     GROUP BY tenant_id, identity_id
 ),
-standing AS (
+-- Whose a credential is, or who uses it: a key that a vendor's agent presents lies with the vendor.
+presented AS (
     SELECT
-        held.tenant_id, hosted.identity_id, held.id AS held_id, held.kind AS held_kind, held.source AS held_at,
-        held.scopes, held.last_used_at, coalesce(held.issued_at, held.first_seen) AS since, held.last_seen,
-        held.event_uids
+        call.tenant_id, call.credential_key, known.identity_id, call.event_uid,
+        row_number() OVER (
+            PARTITION BY call.tenant_id, call.credential_key, known.identity_id
+            ORDER BY call.event_time, call.event_uid
+        ) AS place
+    FROM calls AS call
+    INNER JOIN known
+        ON call.tenant_id = known.tenant_id AND call.agent_id = known.name
+        AND call.agent_issuer IS NOT DISTINCT FROM known.issuer
+    WHERE call.agent_id IN (SELECT name FROM wanted) AND call.credential_key IS NOT NULL
+        AND call.link_method IN ('T1', 'T2', 'T3') AND call.outcome <> 'denied'
+),
+uses AS (
+    SELECT tenant_id, credential_key, identity_id, list_sort(list(event_uid)) AS event_uids
+    FROM presented
+    WHERE place <= $uses_max
+    GROUP BY tenant_id, credential_key, identity_id
+),
+holders AS (
+    SELECT held.tenant_id, held.credential_key, named.identity_id
     FROM credentials AS held
     INNER JOIN reg_names AS named
         ON coalesce(held.actor_id, held.client_id, held.subject_id) = named.name
@@ -98,7 +116,21 @@ standing AS (
             named.issuer IS NULL OR coalesce(held.actor_issuer, held.issuer) IS NULL
             OR named.issuer = coalesce(held.actor_issuer, held.issuer)
         )
-    INNER JOIN hosted ON named.identity_id = hosted.identity_id
+    UNION
+    SELECT tenant_id, credential_key, identity_id FROM uses
+),
+standing AS (
+    SELECT
+        held.tenant_id, hosted.identity_id, held.id AS held_id, held.kind AS held_kind, held.source AS held_at,
+        held.scopes, held.last_used_at, coalesce(held.issued_at, held.first_seen) AS since, held.last_seen,
+        list_concat(held.event_uids, coalesce(uses.event_uids, CAST([] AS VARCHAR[]))) AS event_uids
+    FROM credentials AS held
+    INNER JOIN holders
+        ON held.tenant_id = holders.tenant_id AND held.credential_key = holders.credential_key
+    INNER JOIN hosted ON holders.identity_id = hosted.identity_id
+    LEFT JOIN uses
+        ON held.tenant_id = uses.tenant_id AND held.credential_key = uses.credential_key
+        AND hosted.identity_id = uses.identity_id
     WHERE held.revoked_at IS NULL
         AND (held.expires_at IS NULL OR held.expires_at > $as_of)
         AND (
@@ -128,6 +160,34 @@ standing AS (
             OR (secret.secret_kind = 'refresh_token' AND NOT coalesce(hosted.background_sync, false))
         )
         AND NOT coalesce(list_contains(hosted.approved_secrets, secret.secret_id), false)
+),
+-- Access that a cloud lends to a vendor's account; it names the account with every call.
+lent AS (
+    SELECT event.tenant_id, event.name, event.issuer, event.account, event.event_time, event.event_uid
+    FROM (
+        SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, ext['invokedByDelegate'] AS account, event_time,
+            event_uid
+        FROM tool_calls
+        WHERE ext['invokedByDelegate'] IS NOT NULL AND outcome <> 'denied'
+        UNION ALL
+        SELECT tenant_id, coalesce(actor_id, client_id) AS name, coalesce(actor_issuer, credential_issuer) AS issuer,
+            ext['invokedByDelegate'] AS account, event_time, event_uid
+        FROM token_events
+        WHERE ext['invokedByDelegate'] IS NOT NULL AND outcome = 'success'
+    ) AS event
+),
+unlisted AS (
+    SELECT
+        lent.tenant_id, hosted.identity_id, lent.account, lent.event_time, lent.event_uid,
+        row_number() OVER (
+            PARTITION BY lent.tenant_id, hosted.identity_id ORDER BY lent.event_time, lent.event_uid
+        ) AS place
+    FROM lent
+    INNER JOIN known
+        ON lent.tenant_id = known.tenant_id AND lent.name = known.name
+        AND lent.issuer IS NOT DISTINCT FROM known.issuer
+    INNER JOIN hosted ON known.identity_id = hosted.identity_id
+    WHERE NOT coalesce(list_contains(hosted.vendor_accounts, lent.account), false)
 ),
 placed_standing AS (
     SELECT *, row_number() OVER (PARTITION BY tenant_id, identity_id ORDER BY since, held_id) AS place
@@ -159,6 +219,15 @@ gaps AS (
         list_sort(list_distinct(flatten(list(event_uids) FILTER (WHERE place <= $evidence_max)))) AS event_uids
     FROM placed_standing
     GROUP BY tenant_id, identity_id
+    UNION ALL
+    SELECT
+        tenant_id, identity_id, 'unknown account' AS gap,
+        list_sort(list(DISTINCT account) FILTER (WHERE place <= $evidence_max)) AS held,
+        CAST(NULL AS VARCHAR[]) AS held_at, CAST(NULL AS VARCHAR[]) AS scopes, max(event_time) AS last_used_at,
+        min(event_time) AS first_seen, max(event_time) AS last_seen,
+        list_sort(list(DISTINCT event_uid) FILTER (WHERE place <= $evidence_max)) AS event_uids
+    FROM unlisted
+    GROUP BY tenant_id, identity_id
 )
 SELECT
     gaps.tenant_id,
@@ -167,6 +236,8 @@ SELECT
     gaps.identity_id AS entity,
     'The vendor-hosted agent ' || gaps.identity_id || CASE gaps.gap
         WHEN 'no review' THEN ' has no third-party review on record'
+        WHEN 'unknown account' THEN ' was driven from an account that is not registered: '
+            || array_to_string(gaps.held[1:3], ', ')
         ELSE ' holds a standing credential outside: ' || array_to_string(gaps.held[1:3], ', ')
     END AS title,
     hosted.environment,
