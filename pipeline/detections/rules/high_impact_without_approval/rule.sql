@@ -31,7 +31,7 @@ names AS (
 high AS (
     SELECT
         call.tenant_id, call.call_key, call.event_uid, call.event_time, call.source, call.observer,
-        call.environment, call.tool_name, call.action_class, call.resource_sensitivity, call.credential_key,
+        call.call_id, call.agent_id, call.environment, call.tool_name, call.action_class, call.resource_sensitivity, call.credential_key,
         call.outcome, call.phase, call.confidence, names.identity_id, demands.vendor_hosted
     FROM calls AS call
     INNER JOIN names
@@ -50,6 +50,22 @@ high AS (
         AND call.outcome NOT IN ('denied', 'failure') AND coalesce(call.decision_effect, 'none') <> 'deny'
         AND emergency.identity_id IS NULL
 ),
+-- The records of a call: those that share its key, and where no trace ties two of them, another
+-- source's of the same agent, id, tool and time.
+observed AS (
+    SELECT link.tenant_id, link.call_key, link.event_uid, link.event_date
+    FROM (SELECT DISTINCT tenant_id, call_key FROM high) AS wanted
+    INNER JOIN call_links AS link
+        ON wanted.tenant_id = link.tenant_id AND wanted.call_key = link.call_key
+    UNION
+    SELECT high.tenant_id, high.call_key, other.event_uid, other.event_date
+    FROM high
+    INNER JOIN tool_calls AS other
+        ON high.tenant_id = other.tenant_id AND high.call_id = other.call_id
+        AND high.tool_name = other.tool_name AND high.agent_id = other.agent_id
+        AND high.source <> other.source
+    WHERE abs(epoch(high.event_time) - epoch(other.event_time)) <= $skew_s
+),
 approved AS (
     SELECT
         link.tenant_id, link.call_key,
@@ -60,9 +76,7 @@ approved AS (
         list_distinct(list(seen.args_hash) FILTER (WHERE seen.args_hash IS NOT NULL)) AS args_hashes,
         list_distinct(list(seen.approval_args_hash) FILTER (WHERE seen.approval_args_hash IS NOT NULL)) AS bound_to,
         max(seen.approval_expires_at) AS approval_expires_at
-    FROM (SELECT DISTINCT tenant_id, call_key FROM high) AS wanted
-    INNER JOIN call_links AS link
-        ON wanted.tenant_id = link.tenant_id AND wanted.call_key = link.call_key
+    FROM observed AS link
     INNER JOIN tool_calls AS seen
         ON link.tenant_id = seen.tenant_id AND link.event_uid = seen.event_uid
         AND link.event_date = seen.event_date
