@@ -48,11 +48,20 @@ presented AS (
         call.agent_id, call.tool_name, call.action_class, call.resource_sensitivity, call.user_agent, call.src_ip,
         call.subject_id, call.subject_kind, own.machine_id, own.person_id, own.id AS held_id, own.scopes,
         own.event_uids AS held_events,
-        regexp_matches(lower(coalesce(call.user_agent, '')), $person_programs) AS by_program
+        regexp_matches(lower(coalesce(call.user_agent, '')), $person_programs)
+            AND NOT regexp_matches(lower(call.user_agent), $machine_programs) AS by_program
     FROM calls AS call
     INNER JOIN own ON call.tenant_id = own.tenant_id AND call.credential_key = own.credential_key
     WHERE call.outcome <> 'denied' AND call.link_method IN ('T1', 'T2', 'T3')
         AND call.link_confidence >= $link_confidence_min
+),
+-- A key under which several people are named carries who asked; it is none of theirs.
+carriers AS (
+    SELECT tenant_id, credential_key
+    FROM presented
+    WHERE machine_id IS NULL AND subject_id IS NOT NULL
+    GROUP BY tenant_id, credential_key
+    HAVING count(DISTINCT subject_id) > 1
 ),
 browsing AS (
     SELECT tenant_id, machine_id
@@ -87,7 +96,9 @@ against AS (
         presented.scopes, presented.held_events, 1.0 AS confidence
     FROM presented
     INNER JOIN machines AS machine ON presented.agent_id = machine.name
-    WHERE presented.machine_id IS NULL
+    LEFT JOIN carriers
+        ON presented.tenant_id = carriers.tenant_id AND presented.credential_key = carriers.credential_key
+    WHERE presented.machine_id IS NULL AND carriers.credential_key IS NULL
     UNION ALL
     SELECT
         event.tenant_id,
