@@ -43,6 +43,17 @@ same_subject AS (
     FROM hop_changes AS change
     INNER JOIN reg_identity_maps AS mapped
         ON change.parent_subject = mapped.from_subject AND change.child_subject = mapped.to_subject
+    UNION
+    -- A map says that two names are one person's, whichever comes first.
+    SELECT DISTINCT change.tenant_id, change.child_key
+    FROM hop_changes AS change
+    INNER JOIN reg_identity_maps AS mapped
+        ON change.parent_subject = mapped.to_subject AND change.child_subject = mapped.from_subject
+    UNION
+    -- Directories keep the case of an address as somebody typed it.
+    SELECT tenant_id, child_key
+    FROM hop_changes
+    WHERE lower(child_subject) = lower(parent_subject) AND contains(child_subject, '@')
 ),
 -- Calls are held against the credential only where they name it themselves.
 presented AS (
@@ -80,6 +91,15 @@ same_call_subject AS (
     FROM presented
     INNER JOIN reg_identity_maps AS mapped
         ON presented.held_subject = mapped.from_subject AND presented.subject_id = mapped.to_subject
+    UNION
+    SELECT DISTINCT presented.tenant_id, presented.event_uid
+    FROM presented
+    INNER JOIN reg_identity_maps AS mapped
+        ON presented.held_subject = mapped.to_subject AND presented.subject_id = mapped.from_subject
+    UNION
+    SELECT tenant_id, event_uid
+    FROM presented
+    WHERE lower(subject_id) = lower(held_subject) AND contains(subject_id, '@')
 ),
 call_changes AS (
     SELECT
