@@ -1,7 +1,7 @@
 -- A credential was issued in one environment and used in another, or one secret value lives in
 -- both: production against everything else.
 --
--- One row per static secret or fingerprint; tokens, of which there are many, by who used them.
+-- One row per secret or fingerprint; tokens, of which there are many, by who used them.
 -- An issuer that serves several environments from one place has no environment of its own.
 WITH crossing AS (
     SELECT
@@ -84,6 +84,31 @@ uses AS (
         ON event.tenant_id = both_sides.tenant_id AND event.fingerprint = both_sides.fingerprint
     WHERE event.op NOT IN ('revoke', 'delete', 'expire')
         AND event.environment IN ('prod', 'stage', 'dev', 'test')
+    UNION ALL
+    -- A secret of the stores whose value nobody fingerprinted: made here, used there.
+    SELECT
+        event.tenant_id, 'stored secret' AS crossed_by, event.secret_id AS crossing_key, event.secret_id AS shown,
+        event.event_uid, event.event_time, event.observer,
+        coalesce(event.accessed_by_id, event.bound_identity_id) AS agent_id,
+        CASE WHEN event.accessed_by_id IS NULL THEN event.bound_identity_issuer ELSE event.accessed_by_issuer END
+            AS agent_issuer,
+        event.op AS tool_name, CAST(NULL AS VARCHAR) AS action_class,
+        CAST(NULL AS INTEGER) AS resource_sensitivity,
+        made.environment AS issued_in, event.environment AS used_in, made.event_uids AS held_events
+    FROM secret_events AS event
+    INNER JOIN (
+        SELECT tenant_id, secret_id, min(environment) AS environment,
+            list_slice(list_sort(list(event_uid)), 1, $evidence_max) AS event_uids
+        FROM secret_events
+        WHERE op IN ('create', 'rotate') AND environment IN ('prod', 'stage', 'dev', 'test')
+        GROUP BY tenant_id, secret_id
+        -- One that was made on both sides has no side.
+        HAVING bool_and(environment = 'prod') OR bool_and(environment <> 'prod')
+    ) AS made
+        ON event.tenant_id = made.tenant_id AND event.secret_id = made.secret_id
+    WHERE event.op IN ('use', 'read') AND event.fingerprint IS NULL
+        AND event.environment IN ('prod', 'stage', 'dev', 'test')
+        AND (event.environment = 'prod') <> (made.environment = 'prod')
 ),
 -- Cross-environment by design: the registry says so of the agent, its tool or the secret.
 excepted AS (
@@ -158,6 +183,8 @@ SELECT
     CASE WHEN crossed_by = 'token' THEN agent_id ELSE shown END AS entity,
     CASE crossed_by
         WHEN 'token' THEN agent_id || ' used a token of ' || array_to_string(issued_in, ', ') || ' in '
+            || array_to_string(used_in, ', ')
+        WHEN 'stored secret' THEN 'The secret ' || shown || ' of ' || array_to_string(issued_in, ', ') || ' is used in '
             || array_to_string(used_in, ', ')
         WHEN 'secret' THEN 'The secret ' || shown || ' works in ' || array_to_string(environments, ' and ')
         ELSE 'One secret value is used in ' || array_to_string(environments, ' and ')
