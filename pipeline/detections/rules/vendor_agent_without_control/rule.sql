@@ -119,6 +119,11 @@ holders AS (
     UNION
     SELECT tenant_id, credential_key, identity_id FROM uses
 ),
+excepted AS (
+    SELECT DISTINCT identity_id, secret_id
+    FROM reg_static_exceptions
+    WHERE since <= $as_of AND until > $as_of
+),
 standing AS (
     SELECT
         held.tenant_id, hosted.identity_id, held.id AS held_id, held.kind AS held_kind, held.source AS held_at,
@@ -131,6 +136,9 @@ standing AS (
     LEFT JOIN uses
         ON held.tenant_id = uses.tenant_id AND held.credential_key = uses.credential_key
         AND hosted.identity_id = uses.identity_id
+    LEFT JOIN excepted
+        ON hosted.identity_id = excepted.identity_id
+        AND (held.id = excepted.secret_id OR (excepted.secret_id IS NULL AND held.is_static))
     WHERE held.revoked_at IS NULL
         AND (held.expires_at IS NULL OR held.expires_at > $as_of)
         AND (
@@ -140,6 +148,7 @@ standing AS (
                 AND NOT coalesce(hosted.background_sync, false))
         )
         AND NOT coalesce(list_contains(hosted.approved_secrets, held.id), false)
+        AND excepted.identity_id IS NULL
     UNION ALL
     SELECT
         secret.tenant_id, hosted.identity_id, secret.secret_id AS held_id, secret.secret_kind AS held_kind,
@@ -153,6 +162,12 @@ standing AS (
             OR named.issuer = secret.bound_identity_issuer
         )
     INNER JOIN hosted ON named.identity_id = hosted.identity_id
+    LEFT JOIN excepted
+        ON hosted.identity_id = excepted.identity_id
+        AND (
+            secret.secret_id = excepted.secret_id
+            OR (excepted.secret_id IS NULL AND list_contains($static_kinds, secret.secret_kind))
+        )
     WHERE secret.status = 'active'
         AND (
             (list_contains($static_kinds, secret.secret_kind) AND NOT coalesce(hosted.static_secret_allowed, false)
@@ -160,6 +175,7 @@ standing AS (
             OR (secret.secret_kind = 'refresh_token' AND NOT coalesce(hosted.background_sync, false))
         )
         AND NOT coalesce(list_contains(hosted.approved_secrets, secret.secret_id), false)
+        AND excepted.identity_id IS NULL
 ),
 -- Access that a cloud lends to a vendor's account; it names the account with every call.
 lent AS (
