@@ -102,6 +102,15 @@ def test_a_role_session_is_the_role_as_agent_and_the_session_as_instance():
     assert call["session_id"] == "AROADEPLOY:run-7@2026-01-02T03:00:00Z"
 
 
+def test_access_that_was_lent_to_a_vendor_names_the_vendor_s_account():
+    lent = SESSION | {"invokedByDelegate": {"accountId": "888800001111"}}
+
+    assert only("tool_call", record(userIdentity=lent))["ext"]["invokedByDelegate"] == (
+        "888800001111"
+    )
+    assert only("token_event", assume(identity=lent))["ext"]["invokedByDelegate"] == "888800001111"
+
+
 @pytest.mark.parametrize(
     ("identity", "agent"),
     [
