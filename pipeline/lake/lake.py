@@ -138,7 +138,11 @@ class Lake:
         return write_script(self.uri, self.folders(), MARKER)
 
     def compact(self) -> list[Compacted]:
-        """Merge small files and tidy the logs; readers and the ingest may go on."""
+        """Merge small files and tidy the logs; readers and the ingest may go on.
+
+        Raises:
+            LakeError: another compaction is running.
+        """
         return compact(self.uri, self.folders())
 
     def vacuum(self) -> int:

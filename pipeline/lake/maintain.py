@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.errors import LakeError
 from pipeline.lake.delta import Conflict
 from pipeline.lake.lock import acquire
 from pipeline.lake.marks import mark_events
@@ -29,6 +30,8 @@ _MIN_FILES = 4
 # Above this a file is left alone: as delta-rs does it.
 _SMALL_BYTES = 64 * 1024 * 1024
 
+_ATTEMPTS = 10
+
 
 @dataclass(frozen=True)
 class Compacted:
@@ -43,7 +46,19 @@ def compact(lake: str, folders: dict[str, DeltaFolder]) -> list[Compacted]:
     """Merge small files, day by day, and tidy the logs; return what changed.
 
     A table whose commit is lost to another writer is left for the next time.
+
+    Raises:
+        LakeError: another one is at it.
     """
+    # delta-rs refuses neither of two compactions of the same files, and keeps the rows of both.
+    lock = acquire(lake, "compact")
+    try:
+        return _compact(lake, folders)
+    finally:
+        lock.release()
+
+
+def _compact(lake: str, folders: dict[str, DeltaFolder]) -> list[Compacted]:
     done: list[Compacted] = []
 
     def one(folder: DeltaFolder) -> None:
@@ -105,14 +120,28 @@ def _expire(lake: str, folders: dict[str, DeltaFolder], before: date) -> int:
 
     for folder in folders.values():
         if folder.table.is_raw:
-            folder.reopen()
-            one(folder)
-    marks = folders["event_marks"]
-    marks.reopen()
-    marks.delete_rows(f"event_date < '{before.isoformat()}'")
+            _insist(folder, one)
+    earlier = f"event_date < '{before.isoformat()}'"
+    _insist(folders["event_marks"], lambda marks: marks.delete_rows(earlier))
     _republish(lake, folders, one)
     mark_events(folders)
     return gone
+
+
+def _insist(folder: DeltaFolder, change: Callable[[DeltaFolder], object]) -> None:
+    """Apply a change anew for as long as another writer, such as a compaction, was faster.
+
+    Raises:
+        LakeError: it always was.
+    """
+    for _ in range(_ATTEMPTS):
+        folder.reopen()
+        try:
+            change(folder)
+        except Conflict:
+            continue
+        return
+    raise LakeError(f"{folder.table.name}: lost {_ATTEMPTS} commits in a row to other writers")
 
 
 def _crowded(folder: DeltaFolder) -> list[str | None]:

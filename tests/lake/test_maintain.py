@@ -3,10 +3,14 @@
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from pipeline.errors import LakeError
 from pipeline.ingest.batch import TopicPartition
 from pipeline.lake import Change
+from pipeline.lake.delta import DeltaFolder
+from pipeline.lake.lock import acquire
 from pipeline.lake.tables import tables
 from tests.factories import NOW, TOPICS, contract_table, tool_call, write_events
 
@@ -35,6 +39,40 @@ def test_compaction_keeps_rows_and_leaves_one_file_a_day(lake):
     assert (done.table, done.files_before, done.files_after) == ("tool_calls", 10, 2)
     assert shown(lake) == [(10,)]
     assert lake.compact() == []
+
+
+def test_a_second_compaction_at_once_is_refused_and_keeps_each_row_once(lake):
+    """Two that began on one version would both commit, each with all the rows."""
+    row = {"attempt_id": "a", "attempt": 1}
+    for _ in range(4):
+        lake.append_rows(
+            "deliveries", pa.Table.from_pylist([row], schema=tables()["deliveries"].schema)
+        )
+    first = acquire(lake.uri, "compact")
+
+    with pytest.raises(LakeError, match="compact is held by"):
+        lake.compact()
+
+    first.release()
+    lake.compact()
+    assert shown(lake, "SELECT count(*) FROM deliveries") == [(4,)]
+
+
+def test_expiry_goes_on_where_a_compaction_was_faster(lake, monkeypatch):
+    fill(lake)
+    delete_rows = DeltaFolder.delete_rows
+    left = [lake.compact]
+
+    def after_a_compaction(folder, predicate):
+        while left:
+            left.pop()()
+        return delete_rows(folder, predicate)
+
+    monkeypatch.setattr(DeltaFolder, "delete_rows", after_a_compaction)
+
+    lake.expire(date(2026, 6, 1))
+
+    assert shown(lake) == [(5,)]
 
 
 def test_ingest_goes_on_through_a_compaction_with_its_open_handle(lake):
