@@ -18,7 +18,7 @@ from pipeline.registry.owners import ROLES, Answering
 from pipeline.registry.shapes import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from pipeline.registry.decisions import Sections
@@ -70,10 +70,13 @@ class Warned:
         return f"{self.file}:{self.line}: warning: {self.message}"
 
 
-def find_errors(sections: Sections) -> list[RegistryError]:
-    """Return every fault that the shape of a file cannot show."""
+def find_errors(sections: Sections, unread: Collection[str] = ()) -> list[RegistryError]:
+    """Return every fault that the shape of a file cannot show.
+
+    Names of the sections in `unread`, whose own fault is told, are believed.
+    """
     return [
-        *_dangling(sections),
+        *_dangling(sections, unread),
         *_claimed_twice(sections),
         *_out_of_order(sections),
         *_same_end_twice(sections),
@@ -83,7 +86,12 @@ def find_errors(sections: Sections) -> list[RegistryError]:
 
 def find_warnings(sections: Sections, as_of: datetime) -> list[Warned]:
     """Return what has run out as of a time, or leads to nobody, by file and line."""
-    found = [*_ended(sections, as_of), *_unowned(sections), *_signoffs(sections, as_of)]
+    found = [
+        *_ended(sections, as_of),
+        *_unowned(sections),
+        *_unknown_members(sections),
+        *_signoffs(sections, as_of),
+    ]
     return sorted(found, key=lambda warned: (warned.file, warned.line))
 
 
@@ -96,14 +104,14 @@ def _every(sections: Sections) -> Iterator[tuple[str, Entry]]:
                 yield from ((key, inner) for key in _NESTED for inner in entry.values.get(key, []))
 
 
-def _dangling(sections: Sections) -> Iterator[RegistryError]:
+def _dangling(sections: Sections, unread: Collection[str]) -> Iterator[RegistryError]:
     names = {section: {e.name for e in entries} for section, entries in sections.items()}
     shapes = {name: key.entry or {} for shape in FILES.values() for name, key in shape.items()}
     shapes |= {key: shapes["agents"][key].entry or {} for key in _NESTED}
     for section, entry in _every(sections):
         for key, declared in shapes[section].items():
             target = declared.refers_to
-            if target is None:
+            if target is None or target in unread:
                 continue
             value = entry.values.get(key) or []
             for name in [value] if isinstance(value, str) else value:
@@ -116,8 +124,8 @@ def _no_such(entry: Entry, key: str, name: str, target: str, known: set[str]) ->
     return RegistryError(entry.file, entry.line_of(key), message)
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, sorted(known), n=1)
+def _near(name: str | None, known: Iterable[str]) -> str:
+    near = get_close_matches(name or "", sorted(known), n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
@@ -158,7 +166,8 @@ def _same_end_twice(sections: Sections) -> Iterator[RegistryError]:
 def _too_long(sections: Sections) -> Iterator[RegistryError]:
     for entry in sections.get("suppressions", []):
         created, expires = entry.values.get("created_at"), entry.values.get("expires_at")
-        if created and expires and not created < expires <= created + LONGEST_SUPPRESSION:
+        # Not by adding to a date: the last day of the calendar is a date too.
+        if created and expires and not timedelta() < expires - created <= LONGEST_SUPPRESSION:
             message = '"expires_at" must lie within 180 days after "created_at"'
             yield RegistryError(entry.file, entry.line_of("expires_at"), message)
 
@@ -191,8 +200,19 @@ def _unowned(sections: Sections) -> Iterator[Warned]:
             is_needed = key in ROLES.values()
             if (owner or is_needed) and answering.is_accountable(owner) is False:
                 shown = f'"{key}" "{owner}"' if owner else f'"{key}"'
-                message = f"{shown} leads to nobody: {answering.describe(owner)}"
+                near = "" if owner in answering.names else _near(owner, answering.names)
+                message = f"{shown} leads to nobody: {answering.describe(owner)}{near}"
                 yield Warned(entry.file, entry.line_of(key), message)
+
+
+def _unknown_members(sections: Sections) -> Iterator[Warned]:
+    people = {entry.name for entry in sections.get("people", [])}
+    for group in sections.get("groups", []) if people else []:
+        for name in group.values.get("members", []):
+            if name not in people:
+                message = f'"members" names "{name}", whom people.yaml does not have'
+                line = group.line_of("members")
+                yield Warned(group.file, line, message + _near(name, people))
 
 
 def _signoffs(sections: Sections, as_of: datetime) -> Iterator[Warned]:
@@ -216,7 +236,7 @@ def signoff_state(signed: Entry, of: Entry, as_of: datetime) -> str:
     """Return `valid`, or in words why this sign-off does not hold for the class as of a time."""
     given, version = signed.values, of.values.get("version")
     lasts = _SIGNOFF_LASTS[of.values.get("risk_tier", "normal")]
-    end = min(given["expires_at"], given["signed_at"] + lasts)
+    end = given["signed_at"] + min(lasts, given["expires_at"] - given["signed_at"])
     if end <= as_of:
         return f"expired since {end:%Y-%m-%d}"
     if given["signed_at"] > as_of:

@@ -38,7 +38,7 @@ _NAMED_BY = {
 _GRANTING = frozenset(
     (
         *("agents", "ignored_clients", "trust_edges", "role_edges", "delegation_records"),
-        *("identity_maps", "implications", "maps", "suppressions"),
+        *("identity_maps", "implications", "maps", "suppressions", "egress", "resource_servers"),
     )
 )
 
@@ -81,6 +81,14 @@ def _unforbidden(old: Any, new: Any) -> bool:
 
 def _active(old: Any, new: Any) -> bool:
     return old not in (None, "active") and new in (None, "active")
+
+
+def _taken_for_human(old: Any, new: Any) -> bool:
+    return bool(old != "human" and new == "human")
+
+
+def _gone(old: Any, new: Any) -> bool:
+    return bool(old is not None and old != new)
 
 
 def _any(_old: Any, _new: Any) -> bool:
@@ -131,7 +139,11 @@ _WIDENS: Mapping[str, Mapping[str, Callable[[Any, Any], bool]]] = {
             ),
             _higher,
         ),
-        **dict.fromkeys(("static_secret_exceptions", "break_glass"), _new_entries),
+        # Whoever bears a registered name is judged as the agent whose name it is.
+        **dict.fromkeys(
+            ("static_secret_exceptions", "break_glass", "aliases", "credential_ids"), _new_entries
+        ),
+        "kind": _taken_for_human,
         **dict.fromkeys(("is_broker", "pass_through", "seasonal"), _on),
         **dict.fromkeys(("valid_until", "review_due_at"), _higher_or_unlimited),
         "risk_tier": lambda old, new: old == "high" and new != "high",
@@ -147,7 +159,7 @@ _WIDENS: Mapping[str, Mapping[str, Callable[[Any, Any], bool]]] = {
     "issuers": {
         "max_ttl_s": _higher_or_unlimited,
         **dict.fromkeys(("bare_wildcard", "foreign_without_logs", "has_hierarchy"), _on),
-        "single_use": _off,
+        **dict.fromkeys(("single_use", "revocation_cascades"), _off),
     },
     "trust_edges": {
         "allowed_scopes": _more_or_unlimited,
@@ -165,6 +177,12 @@ _WIDENS: Mapping[str, Mapping[str, Callable[[Any, Any], bool]]] = {
     "implications": {"implies": _more},
     "tiers": {"tier": _lower_or_none},
     "groups": {"members": _more},
+    "resource_servers": {"aliases": _more},
+    # A source that may be silent for longer hides what happens meanwhile.
+    "sources": {
+        **dict.fromkeys(("expected_interval_s", "grace_s"), _higher_or_unlimited),
+        "paired_with": _gone,
+    },
     "suppressions": {
         **dict.fromkeys(("rule", "predicate"), _any),
         "expires_at": _higher_or_unlimited,

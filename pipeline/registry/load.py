@@ -60,26 +60,40 @@ def load_registry(folder: str | Path | None) -> Registry:
         return Registry("none", build_tables({}))
     if not path.is_dir():
         raise RegistryErrors([RegistryError(str(path), 1, "the registry must be a folder")])
-    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in {".yaml", ".yml"})
     errors: list[RegistryError] = []
     sections: Sections = {}
+    unread: set[str] = set()
     digest = hashlib.sha256()
     for file in files:
-        content = file.read_bytes()
-        digest.update(f"{file.name}\0{len(content)}\0".encode() + content)
-        if file.name not in FILES:
-            errors.append(_unknown_file(file))
-            continue
         reader = Reader(str(file))
-        sections |= reader.sections(content, FILES[file.name])
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            reader.errors.append(RegistryError(str(file), 1, f"not readable: {error.strerror}"))
+            content = b""
+            reader.unread |= set(FILES.get(file.name, ()))
+        digest.update(f"{file.name}\0{len(content)}\0".encode() + content)
+        if file.name in FILES:
+            sections |= reader.sections(content, FILES[file.name])
+        else:
+            reader.errors.append(_unknown_file(file))
+            meant = _nearest_file(file)
+            # What it says is not known, unless the right file is there too.
+            reader.unread |= set() if (path / meant) in files else set(FILES.get(meant, ()))
         errors += reader.errors
-    errors += find_errors(sections)
+        unread |= reader.unread
+    errors += find_errors(sections, unread)
     if errors:
         raise RegistryErrors(sorted(errors, key=lambda error: (error.file, error.line)))
     return Registry(digest.hexdigest()[:16], build_tables(sections), sections)
 
 
 def _unknown_file(file: Path) -> RegistryError:
-    near = get_close_matches(file.name, FILES, n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(FILES)}"
+    near = _nearest_file(file)
+    hint = f'; did you mean "{near}"?' if near else f"; known are {', '.join(FILES)}"
     return RegistryError(str(file), 1, f"unknown file{hint}")
+
+
+def _nearest_file(file: Path) -> str:
+    return next(iter(get_close_matches(file.name.lower(), FILES, n=1)), "")

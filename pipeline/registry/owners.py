@@ -40,6 +40,11 @@ class Answering:
         }
         self._groups = {e.name: e.values["members"] for e in sections.get("groups", [])}
 
+    @property
+    def names(self) -> set[str]:
+        """Return every name that an owner may bear."""
+        return {*self._people, *self._groups}
+
     def is_accountable(self, owner: str | None) -> bool | None:
         """Return whether an owner is an active person or a group with an active member.
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from pipeline.errors import RegistryError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _NULL = "tag:yaml.org,2002:null"
 _MOST_DIGITS = 10
+_MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Reader:
 
     file: str
     errors: list[RegistryError] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    """Sections of which nothing is known: what others say of their names cannot be judged."""
 
     def fault(self, node: yaml.Node, message: str) -> None:
         """Record one fault at a node's line."""
@@ -55,20 +60,27 @@ class Reader:
         """Return the entries of every section of the file, in file order."""
         root = self.root(text)
         if root is None or root.tag == _NULL:
+            self.unread |= set(shape) if self.errors else set()
             return {}
         found = self.mapping(root, shape, "")
+        if found is None or not _keys(root) <= set(shape):
+            # A section under a misspelt key is not a section without entries.
+            self.unread |= set(shape) - set(found.values if found else ())
         return {name: entries or [] for name, entries in found.values.items()} if found else {}
 
     def root(self, text: bytes) -> yaml.Node | None:
         """Return the document's node; None where it is empty or, with a fault, no YAML."""
         try:
             return yaml.compose(text, Loader=yaml.SafeLoader)
+        except ReaderError as error:
+            self.errors.append(RegistryError(self.file, *_unreadable(text, error)))
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
-            problem = getattr(error, "problem", None) or "not readable as YAML in UTF-8"
-            line = mark.line + 1 if mark else 1
-            self.errors.append(RegistryError(self.file, line, str(problem)))
-            return None
+            problem = str(getattr(error, "problem", None) or "nested too deeply to be read as YAML")
+            if problem.startswith("but "):
+                problem = f"{getattr(error, 'context', None)}, {problem}"
+            self.errors.append(RegistryError(self.file, mark.line + 1 if mark else 1, problem))
+        return None
 
     def mapping(self, node: yaml.Node, shape: Mapping[str, Key], name: str) -> Entry | None:
         """Return one mapping checked against its keys; None where it is none at all."""
@@ -80,11 +92,13 @@ class Reader:
         for key_node, value_node in self._pairs(node):
             key = key_node.value
             if key not in shape:
-                self.fault(key_node, f'unknown key "{key}"{_nearest(key, shape)}')
+                self.fault(key_node, f'unknown key "{key}"{self._nearest(key, shape)}')
                 continue
             entry.lines[key] = key_node.start_mark.line + 1
             if value_node.tag != _NULL:
                 entry.values[key] = self._value(value_node, shape[key], key)
+            if shape[key].required and _is_blank(entry.values.get(key)):
+                self.fault(value_node, f'"{key}" must not be empty')
         for key, declared in shape.items():
             if declared.required and key not in entry.values:
                 self.fault(node, f'the key "{key}" is missing')
@@ -124,7 +138,9 @@ class Reader:
     def _read_word(self, node: yaml.Node, declared: Key, key: str) -> str | None:
         word = self._read_text(node, declared, key)
         if word is not None and word not in declared.words:
-            self.fault(node, f'"{key}" is "{word}", not one of {", ".join(declared.words)}')
+            near = get_close_matches(word, declared.words, n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            self.fault(node, f'"{key}" is "{word}", not one of {", ".join(declared.words)}{hint}')
             return None
         return word
 
@@ -152,13 +168,14 @@ class Reader:
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
+            in_utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             self.fault(node, f'"{key}" must be a date or an RFC 3339 time, as 2026-03-02T12:00:00Z')
             return None
         if moment.tzinfo is None and len(text) > len("2026-03-02"):
             self.fault(node, f'"{key}" needs an offset from UTC, as 2026-03-02T12:00:00Z')
             return None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return in_utc
 
     def _read_predicate(self, node: yaml.Node, declared: Key, key: str) -> dict[str, list[str]]:
         if not isinstance(node, yaml.MappingNode) or not node.value:
@@ -176,6 +193,7 @@ class Reader:
     def _read_entries(self, node: yaml.Node, declared: Key, key: str) -> list[Entry]:
         if not isinstance(node, yaml.SequenceNode):
             self.fault(node, f'"{key}" must be a list')
+            self.unread.add(key)
             return []
         read = [self.mapping(item, declared.entry or {}, "") for item in node.value]
         return [entry for entry in read if entry is not None]
@@ -183,9 +201,12 @@ class Reader:
     def _read_named(self, node: yaml.Node, declared: Key, key: str) -> list[Entry]:
         if not isinstance(node, yaml.MappingNode):
             self.fault(node, f'"{key}" must map names to entries')
+            self.unread.add(key)
             return []
         entries = []
         for name, value in self._pairs(node):
+            if _is_blank(name.value):
+                self.fault(name, "a name must not be empty")
             if value.tag == _NULL:
                 value = yaml.MappingNode("tag:yaml.org,2002:map", [], name.start_mark)  # noqa: PLW2901 a name alone is an entry without keys
             entry = self.mapping(value, declared.entry or {}, name.value)
@@ -193,7 +214,30 @@ class Reader:
                 entries.append(entry)
         return entries
 
+    def _nearest(self, key: str, known: Mapping[str, Key]) -> str:
+        if key == "<<":
+            return ": keys are not merged; write them out, or put limits into a class"
+        near = get_close_matches(key, list(known), n=1)
+        if near:
+            return f'; did you mean "{near[0]}"?'
+        if len(known) <= _MOST_NAMED:
+            return f"; known are {', '.join(known)}"
+        return f"; for those known: delegraph registry schema {Path(self.file).name}"
 
-def _nearest(key: str, known: Mapping[str, Key]) -> str:
-    near = get_close_matches(key, list(known), n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"
+
+def _keys(node: yaml.Node) -> set[str]:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _unreadable(text: bytes, error: ReaderError) -> tuple[int, str]:
+    """Return the line, and in words what no YAML file may hold."""
+    if error.encoding != "unicode":
+        line = text.count(b"\n", 0, error.position) + 1
+        return line, f"not {error.encoding.upper()}: byte 0x{error.character:02x}"
+    before = text.decode(errors="replace")[: error.position]
+    return before.count("\n") + 1, f"holds the control character U+{error.character:04X}"

@@ -130,6 +130,24 @@ def test_owners_who_lead_to_nobody_are_warned_of(load):
     ]
 
 
+def test_a_slip_in_an_owner_or_a_member_is_told_with_the_nearest_name(load):
+    registry = load(
+        people="people: {annie: {status: active}}\ngroups: {crew: {members: [anny, annie]}}\n",
+        agents="agents:\n  a: {owner_application: crew, owner_iam: crw, owner_platform: annie}\n",
+    )
+
+    assert warnings(registry) == [
+        (
+            2,
+            (
+                '"owner_iam" "crw" leads to nobody: neither in people nor in groups; did you mean'
+                ' "crew"?'
+            ),
+        ),
+        (2, '"members" names "anny", whom people.yaml does not have; did you mean "annie"?'),
+    ]
+
+
 def test_where_no_people_are_listed_a_named_owner_is_not_known_to_be_nobody(load):
     owned = "owner_application: x, owner_iam: y, owner_platform: z"
 

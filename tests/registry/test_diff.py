@@ -45,6 +45,11 @@ def agent(keys):
         ("", "history: [{until: 2026-01-01, max_depth: 9}]", True),
         ("owner_iam: ann", "owner_iam: bob", False),
         ("", "display_name: A", False),
+        ("", "aliases: [{issuer: i, subject: s}]", True),
+        ("aliases: [{issuer: i, subject: s}]", "", False),
+        ("", "credential_ids: [{kind: jti, id: x}]", True),
+        ("kind: agent", "kind: human", True),
+        ("kind: human", "kind: agent", False),
     ],
 )
 def test_a_change_of_an_agent_widens_or_does_not(load, old, new, widens):
@@ -104,6 +109,18 @@ def test_a_class_whose_limits_change_needs_new_sign_offs(load):
             [],
         ),
         ("issuers: {i: {max_ttl_s: 60}}", "issuers: {i: }", "changed", ["max_ttl_s"]),
+        (
+            "issuers: {i: {revocation_cascades: true}}",
+            "issuers: {i: }",
+            "changed",
+            ["revocation_cascades"],
+        ),
+        (
+            "resource_servers: {r: {aliases: [a]}}",
+            "resource_servers: {r: {aliases: [a, b]}}",
+            "changed",
+            ["aliases"],
+        ),
         ("", "issuers: {i: {bare_wildcard: true}}", "added", []),
     ],
 )
@@ -111,6 +128,25 @@ def test_trust_that_is_given_is_told_apart(load, old, new, change, widens):
     (row,) = changes(load, {"trust": old}, {"trust": new})
 
     assert (row["change"], row["widens"]) == (change, widens)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "widens"),
+    [
+        ("expected_interval_s: 60", "expected_interval_s: 600", ["expected_interval_s"]),
+        ("expected_interval_s: 600", "expected_interval_s: 60", []),
+        ("expected_interval_s: 60", "", ["expected_interval_s"]),
+        ("paired_with: urn:b", "", ["paired_with"]),
+        ("", "paired_with: urn:b", []),
+        ("owner: ann", "owner: bob", []),
+    ],
+)
+def test_a_source_that_may_be_silent_for_longer_widens(load, old, new, widens):
+    old, new = ({"sources": f"sources: {{'urn:a': {{{keys}}}}}"} for keys in (old, new))
+
+    (row,) = changes(load, old, new)
+
+    assert row["widens"] == widens
 
 
 def test_equal_registries_in_another_order_do_not_differ(load):

@@ -211,6 +211,15 @@ def test_all_faults_of_all_files_are_shown_at_once_with_their_lines(tmp_path):
         ("agents: {a: {display_name: [x]}}", 1, "must be text"),
         ("agents: {a: {? [x] : y}}", 1, "a key must be plain text"),
         ("agents: " + "[" * 20_000, 1, ""),
+        ("agents:\n  a: {status: activ}", 2, 'did you mean "active"?'),
+        ("agents:\n  a: {aliases: [{subject: ' '}]}", 2, '"subject" must not be empty'),
+        ("agents:\n  '': {kind: agent}", 2, "a name must not be empty"),
+        ("agents:\n  a: {<<: {kind: agent}}", 2, "keys are not merged"),
+        ("agents:\n  a: {colour: red}", 2, "delegraph registry schema agents.yaml"),
+        ("agents: {}\n---\nagents: {}\n", 2, "single document in the stream, but found another"),
+        ("agents:\n  a\x01b: {}\n", 2, "control character U+0001"),
+        ("agents:\n\ta: {}\n", 2, "'\\t'"),
+        ("agents:\n  a: {status_since: '0001-01-01T00:00:00+14:00'}", 2, "must be a date"),
     ],
 )
 def test_a_fault_names_its_line_and_what_is_wrong(tmp_path, text, line, part):
@@ -218,6 +227,56 @@ def test_a_fault_names_its_line_and_what_is_wrong(tmp_path, text, line, part):
 
     assert fault[:2] == ("agents.yaml", line)
     assert part in fault[2]
+
+
+def test_a_byte_that_is_no_utf_8_is_found_by_its_line(tmp_path):
+    (tmp_path / "agents.yaml").write_bytes(b"agents:\n  ok: {}\n  b\xff: {}\n")
+
+    assert faults(tmp_path) == [("agents.yaml", 3, "not UTF-8: byte 0xff")]
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"),
+    [
+        ("classes: [", (1, "expected the node content, but found '<stream end>'")),
+        ("classes: [worker]", (1, '"classes" must map names to entries')),
+        ("class: {worker: }", (1, 'unknown key "class"; did you mean "classes"?')),
+    ],
+)
+def test_names_of_a_file_that_is_faulty_itself_are_not_told_to_dangle(tmp_path, classes, fault):
+    path = folder(tmp_path, agents="agents: {a: {class: worker}}", classes=classes)
+
+    assert [found[1:] for found in faults(path) if found[0] == "classes.yaml"] == [fault]
+    assert len(faults(path)) == 1
+
+
+def test_a_file_that_is_none_is_a_fault_among_the_others(tmp_path):
+    (tmp_path / "trust.yaml").mkdir()
+    (tmp_path / "people.yaml").symlink_to(tmp_path / "nowhere")
+    path = folder(tmp_path, agents="agents: {a: {clas: x}}")
+
+    assert faults(path) == [
+        ("agents.yaml", 1, 'unknown key "clas"; did you mean "class"?'),
+        ("people.yaml", 1, "not readable: No such file or directory"),
+        ("trust.yaml", 1, "not readable: Is a directory"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["agents.YAML", "agents.yml", "Agents.yaml"])
+def test_a_file_whose_name_is_nearly_right_is_not_left_out(tmp_path, name):
+    (tmp_path / name).write_text("agents: {}")
+
+    assert faults(tmp_path) == [(name, 1, 'unknown file; did you mean "agents.yaml"?')]
+
+
+def test_a_date_at_the_end_of_the_calendar_is_a_date(tmp_path):
+    path = folder(
+        tmp_path,
+        suppressions="suppressions: {s: {rule: r, predicate: {entity: a}, reason: x, owner: o,"
+        " created_at: 9999-12-30, expires_at: 9999-12-31}}",
+    )
+
+    assert load_registry(path).tables()["reg_suppressions"].num_rows == 1
 
 
 def test_one_alias_cannot_belong_to_two_identities(tmp_path):
