@@ -108,7 +108,7 @@ def _verdict(told: Row) -> str:
     state = f"{told['status']}{until}{by}{because}"
     owner = one_line(told["route_owner"] or "unowned")
     since = _minute(told["first_seen"] or told["detected_at"])
-    about = f"about {one_line(told['entity'])}   tenant {one_line(told['tenant_id'])}"
+    about = f"about {_cell(told['entity'], _WIDTH)}   tenant {_cell(told['tenant_id'])}"
     seen = f"last seen {_minute(told['last_seen'])}   confidence {told['confidence']:.2f}"
     lines = [
         f"{_SEVERITY[told['severity']]}  {told['rule_code']}  {one_line(told['title'])}",
@@ -215,9 +215,9 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(one_line(text.strip()), _WIDTH, subsequent_indent="  ")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, most: int = _CELL) -> str:
     text = one_line(str(value)) if value not in (None, "") else _ABSENT
-    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _minute(moment: str | None) -> str:

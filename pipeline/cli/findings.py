@@ -13,6 +13,7 @@ from pipeline.cli import say
 from pipeline.cli.dossier import SHORT_ID, gather, render, rule_of
 from pipeline.cli.options import (
     MOMENT,
+    WORDS,
     ManyValues,
     after_option,
     as_of_option,
@@ -112,9 +113,11 @@ def show(config: Config, finding_id: str, as_json: bool) -> None:
         click.echo(render(told))
 
 
-_reason_option = click.option("--reason", required=True, help="Why; it stands in the history.")
+_reason_option = click.option(
+    "--reason", type=WORDS, required=True, help="Why; it stands in the history."
+)
 _by_option = click.option(
-    "--by", metavar="NAME", help="Who decides; else the user of this session."
+    "--by", type=WORDS, metavar="NAME", help="Who decides; else the user of this session."
 )
 
 
@@ -175,7 +178,7 @@ def suppressions(config: Config, as_of: datetime, as_json: bool) -> None:
 
 
 def _decision(change: Any, by: str | None, reason: str, until: datetime | None = None) -> Decision:
-    return Decision(change, one_line(by or _this_user()), one_line(reason), until)
+    return Decision(change, by or one_line(_this_user()), reason, until)
 
 
 def _this_user() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import listing, plain, write, write_json
 from pipeline.detections.check import check_rule
-from pipeline.detections.impact import NO_DATE, Impact, Trial, find_impact, is_stored
+from pipeline.detections.impact import NO_DATE, Impact, Trial, differing, find_impact, is_stored
 from pipeline.detections.ledger import Window
 from pipeline.detections.rule import RULES, read_rule
 from pipeline.errors import RuleErrors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from pipeline.config import Config
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 50
 SHOWN = ("change", "severity", "owner", "entity", "title")
 ALERTS = ("day", "owner", "before", "after")
+EXPECTED = ("owner", "days", "before_per_day", "after_per_day")
 _TOLD = (
     "finding_id",
     "tenant_id",
@@ -48,6 +50,8 @@ _TOLD = (
     "last_seen",
     "event_uids",
 )
+
+Row = dict[str, Any]
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -85,14 +89,16 @@ def impact(
     found = find_impact(lake, the_registry(config), trial, min_severity=least)
     if as_json:
         counted = {"rule_id": rule.id, "rule_version": rule.version, "compared_with": against}
-        write_json(listing("impact", lake, _items(found), None) | counted | _counts(found))
+        more = counted | _counts(found, trial.window)
+        write_json(listing("impact", lake, _items(found), None) | more)
         return
     rows = _rows(found)
     write("table", SHOWN, rows[:_MOST_SHOWN])
     if len(rows) > _MOST_SHOWN:
         say(f"showing {_MOST_SHOWN} of {len(rows)}; all of them: --json")
-    click.echo("")
-    write("table", ALERTS, found.alerts)
+    for names, alerts in ((ALERTS, found.alerts), (EXPECTED, _per_owner(found, trial.window))):
+        click.echo("")
+        write("table", names, alerts)
     say(_summary(found, against, least))
 
 
@@ -131,21 +137,20 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _counts(found: Impact) -> dict[str, Any]:
+def _counts(found: Impact, window: Window) -> dict[str, Any]:
     return {
         "new": len(found.new),
         "gone": len(found.gone),
         "changed": len(found.changed),
         "same": found.same,
         "alerts": found.alerts,
-        "alerts_per_owner": _per_owner(found),
+        "alerts_per_owner": _per_owner(found, window),
     }
 
 
-def _per_owner(found: Impact) -> list[dict[str, Any]]:
-    """Return alerts per owner and, over the days between the first and the last, per day."""
-    days = [date.fromisoformat(row["day"]) for row in found.alerts if row["day"] != NO_DATE]
-    span = (max(days) - min(days)).days + 1 if days else 1
+def _per_owner(found: Impact, window: Window) -> list[dict[str, Any]]:
+    """Return the alerts of each owner, in all and per day of the window that was looked at."""
+    days = _days(found, window)
     before, after = Counter[str](), Counter[str]()
     for row in found.alerts:
         before[row["owner"]] += row["before"]
@@ -153,22 +158,43 @@ def _per_owner(found: Impact) -> list[dict[str, Any]]:
     return [
         {
             "owner": owner,
+            "days": days,
             "before": before[owner],
             "after": after[owner],
-            "after_per_day": round(after[owner] / span, 2),
+            "before_per_day": round(before[owner] / days, 2),
+            "after_per_day": round(after[owner] / days, 2),
         }
         for owner in sorted(set(before) | set(after))
     ]
 
 
+def _days(found: Impact, window: Window) -> int:
+    """Return the days of the window; an end that is not given is that of the alerts."""
+    alerted = [date.fromisoformat(row["day"]) for row in found.alerts if row["day"] != NO_DATE]
+    first = window.start.date() if window.start else min(alerted, default=None)
+    # The end of a window is left out of it.
+    last = (
+        (window.end - timedelta(microseconds=1)).date()
+        if window.end
+        else max(alerted, default=None)
+    )
+    return max((last - first).days + 1, 1) if first and last else 1
+
+
 def _rows(found: Impact) -> list[dict[str, Any]]:
-    rows = [("new", row) for row in found.new] + [("gone", row) for row in found.gone]
-    rows += [("changed", row) for _, row in found.changed]
-    return [
-        {"change": change, "owner": row["route_owner"]}
-        | {name: row[name] for name in ("severity", "entity", "title")}
-        for change, row in rows
-    ]
+    rows = [_row("new", row) for row in found.new] + [_row("gone", row) for row in found.gone]
+    return rows + [_row(f"changed {differing(*pair)}", *reversed(pair)) for pair in found.changed]
+
+
+def _row(change: str, row: Mapping[str, Any], was: Mapping[str, Any] | None = None) -> Row:
+    """Return one finding for the table: what changed in it is shown as it was and is."""
+
+    def told(name: str) -> Any:
+        before = row[name] if was is None else was[name]
+        return row[name] if before == row[name] else f"{before} -> {row[name]}"
+
+    shown = {name: told(name) for name in ("severity", "entity", "title")}
+    return {"change": change, "owner": told("route_owner"), **shown}
 
 
 def _summary(found: Impact, against: str, least: int) -> str:

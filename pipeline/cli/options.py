@@ -7,14 +7,17 @@ import difflib
 import functools
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.config import YAML_ENDINGS, Config, RegistryConfig, load_config
+from pipeline.errors import ConfigError
 from pipeline.ingest.recognise import AUTO
 from pipeline.ingest.sources import adapter_names
 from pipeline.lake import Lake, open_lake
+from pipeline.log import one_line
 from pipeline.registry import Registry, load_registry
 
 if TYPE_CHECKING:
@@ -142,6 +145,20 @@ as_of_option = click.option(
     help="The time it is taken to be: RFC 3339, a date, 24h, 7d.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+class Words(click.ParamType[str]):
+    """Text that says something: a reason that stands in a history must not be empty."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text on one line."""
+        text = one_line(str(value)).strip()
+        return text or self.fail("must not be empty", param, ctx)
+
+
+WORDS = Words()
 limit_option = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="Rows at most."
 )
@@ -159,8 +176,17 @@ def the_lake(config: Config, *, create: bool = False) -> Lake:
 
 
 def the_registry(config: Config) -> Registry:
-    """Load the configured registry, empty where none is configured."""
-    return load_registry(config.registry.folder or None)
+    """Load the configured registry, empty where none is configured.
+
+    Raises:
+        ConfigError: there is no such folder.  Without its policy a run would refute what
+            it found yesterday and tell nobody.
+        RegistryErrors: every fault of every file.
+    """
+    folder = config.registry.folder
+    if folder and not Path(folder).exists():
+        raise ConfigError(f"{folder}: there is no registry folder there")
+    return load_registry(folder or None)
 
 
 def finish(code: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,8 @@ from pipeline.cli.output import listing, write, write_json
 from pipeline.cli.registry_text import change_lines, item_lines
 from pipeline.config import RegistryConfig
 from pipeline.detections.policy import read_policy, record_policy
-from pipeline.detections.rule import read_rules
+from pipeline.detections.rule import nearest, read_rules
+from pipeline.detections.suppress import suppressible
 from pipeline.errors import ConfigError, LakeError, RegistryErrors
 from pipeline.registry import Registry, load_registry
 from pipeline.registry.check import Warned, find_warnings
@@ -69,9 +69,9 @@ def check(config: Config, folder: str | None, as_of: datetime, as_json: bool) ->
         write_json(listing("registry_check", None, faults, None) | {"policy_version": None})
         finish(EXIT_FAULTY)
         return
-    if registry.policy_version == "none":
-        say("warning: there is no registry folder there; nothing is known of any agent")
-    warned = find_warnings(registry.sections, as_of) + _unknown_rules(config, registry)
+    if not registry.sections:
+        say("warning: no registry is named, or it is empty; nothing is known of any agent")
+    warned = find_warnings(registry.sections, as_of) + _idle_suppressions(config, registry)
     rows = {name: table.num_rows for name, table in registry.tables().items()}
     if as_json:
         items = [{"level": "warning", **_fault(one)} for one in warned]
@@ -163,19 +163,23 @@ def _fault(one: Any) -> dict[str, Any]:
     return {"file": one.file, "line": one.line, "message": one.message}
 
 
-def _unknown_rules(config: Config, registry: Registry) -> list[Warned]:
-    """Return a warning for each suppression of a rule that there is not: it hides nothing."""
+def _idle_suppressions(config: Config, registry: Registry) -> list[Warned]:
+    """Return a warning for each suppression that can hide nothing: no such rule or column."""
     suppressions = registry.sections.get("suppressions", [])
     if not suppressions:
         return []
     rules, _ = read_rules([Path(folder) for folder in config.detect.rules])
-    known = {name for rule in rules for name in (rule.id, rule.code)}
+    known = {name: rule for rule in rules for name in (rule.id, rule.code)}
     found = []
     for entry in suppressions:
-        rule = entry.values["rule"]
-        if rule not in known:
-            near = get_close_matches(rule, sorted(known), n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            message = f'there is no rule "{rule}"{hint}'
+        name = entry.values["rule"]
+        rule = known.get(name)
+        if rule is None:
+            message = f'there is no rule "{name}"{nearest(name, known)}'
             found.append(Warned(entry.file, entry.line_of("rule"), message))
+            continue
+        columns = suppressible(rule)
+        for column in [column for column in entry.values["predicate"] if column not in columns]:
+            message = f'no finding of {name} has a column "{column}"{nearest(column, columns)}'
+            found.append(Warned(entry.file, entry.line_of("predicate"), message))
     return found

@@ -22,7 +22,7 @@ from pipeline.lake.tables import declaration, tables
 from pipeline.registry import load_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,10 +80,7 @@ def check_rule(rule: Rule) -> list[RuleError]:
     ]
     if errors:
         return errors
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
-        for name in rule.tables:
-            con.register(name, known[name].empty_table())
+    with _views(rule, known) as con:
         for file in rule.sql:
             try:
                 columns = _bind(con, rule, file)
@@ -95,6 +92,27 @@ def check_rule(rule: Rule) -> list[RuleError]:
         if not errors:
             errors += _unused(con, rule)
     return errors
+
+
+def row_columns(rule: Rule) -> list[str]:
+    """Return the columns of a rule's rows; none where its SQL does not bind."""
+    known = view_schemas()
+    with _views(rule, known) as con:
+        try:
+            return list(_bind(con, rule, "rule.sql").names)
+        except RuleError:
+            return []
+
+
+def _views(rule: Rule, known: Mapping[str, pa.Schema]) -> duckdb.DuckDBPyConnection:
+    """Return a connection that has the rule's tables, empty, and can read nothing else."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    for name in rule.tables:
+        if name in known:
+            con.register(name, known[name].empty_table())
+    con.execute("SET enable_external_access = false")
+    return con
 
 
 @cache

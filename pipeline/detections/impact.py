@@ -76,11 +76,7 @@ def find_impact(lake: Lake, registry: Registry, trial: Trial, *, min_severity: i
         else:
             before = _by_key(_stored(con, trial))
     both = sorted(set(before) & set(after))
-    changed = [
-        (before[key], after[key])
-        for key in both
-        if any(before[key][name] != after[key][name] for name in _COMPARED)
-    ]
+    changed = [(before[key], after[key]) for key in both if differing(before[key], after[key])]
     return Impact(
         new=[after[key] for key in sorted(set(after) - set(before))],
         gone=[before[key] for key in sorted(set(before) - set(after))],
@@ -88,6 +84,11 @@ def find_impact(lake: Lake, registry: Registry, trial: Trial, *, min_severity: i
         same=len(both) - len(changed),
         alerts=_alerts(before.values(), after.values(), min_severity),
     )
+
+
+def differing(before: Row, after: Row) -> str:
+    """Return what makes two findings of one identity differ to whoever reads them; or nothing."""
+    return ", ".join(name for name in _COMPARED if before[name] != after[name])
 
 
 def is_stored(lake: Lake, rule_id: str) -> bool:

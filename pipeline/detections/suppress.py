@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipeline.detections.check import KNOWN_COLUMNS, row_columns
 from pipeline.detections.rule import MOST_SEVERE, Rule
+from pipeline.lake.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +70,11 @@ def hide(found: pa.Table, suppressions: Sequence[Suppression]) -> pa.Table:
 
 def _fits(predicate: Mapping[str, Sequence[str]], seen: Mapping[str, Any]) -> bool:
     return all(_words(seen.get(name)) & set(wanted) for name, wanted in predicate.items())
+
+
+def suppressible(rule: Rule) -> set[str]:
+    """Return the names that a predicate may hold: columns of findings, and of the rule's rows."""
+    return {*tables()["findings"].schema.names, *KNOWN_COLUMNS, *row_columns(rule)}
 
 
 def _words(value: Any) -> set[str]:

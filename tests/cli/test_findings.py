@@ -64,6 +64,17 @@ def test_a_finding_is_shown_accepted_listed_by_owner_and_opened_again(cli, found
     assert "\x1b" not in json.dumps(history)
 
 
+def test_a_decision_without_a_reason_or_a_name_is_refused(cli, found):
+    finding_id = found["PC-02"]["finding_id"]
+    actions = (["accept", finding_id, "--until", "2030-01-01"], ["close", finding_id])
+    empty = (["--reason", " \n"], ["--reason", "why", "--by", ""])
+
+    results = [cli("findings", *action, *words) for action in actions for words in empty]
+
+    assert [result.code for result in results] == [2] * 4
+    assert all("must not be empty" in result.err for result in results)
+
+
 def test_suppressions_say_what_they_hide(cli, found):
     suppressed = found["PC-01"]
     table = cli("findings", "suppressions", "--as-of", AS_OF)
@@ -86,7 +97,12 @@ def test_a_changed_rule_is_tried_on_the_history_and_nothing_is_written(cli, foun
     gone = cli("rules", "impact", changed, "--as-of", LATER, "--json").json
     new = cli("rules", "impact", source, "--baseline", changed, "--as-of", LATER, "--json").json
     outside = cli("rules", "impact", changed, "--to", "2026-11-01", "--as-of", LATER, "--json").json
-    table = cli("rules", "impact", changed, "--as-of", LATER)
+    week = ("--from", "2026-11-16", "--to", "2026-11-23")
+    expected = cli("rules", "impact", changed, *week, "--as-of", LATER, "--json").json
+    (changed / "rule.sql").write_text(
+        f"SELECT * REPLACE (1 AS severity) FROM ({sql.rstrip().rstrip(';')})"
+    )
+    table = cli("rules", "impact", changed, *week, "--as-of", LATER)
 
     assert (same["same"], same["new"], same["gone"], same["changed"]) == (1, 0, 0, 0)
     assert same["compared_with"] == "stored findings"
@@ -94,7 +110,13 @@ def test_a_changed_rule_is_tried_on_the_history_and_nothing_is_written(cli, foun
     assert [item["change"] for item in new["items"]] == ["new"]
     assert new["alerts"] == [{"day": "2026-11-20", "owner": "crew", "before": 0, "after": 1}]
     assert outside["items"] == []
-    assert "0 new, 1 gone" in table.err
+    (owner,) = expected["alerts_per_owner"]
+    assert (owner["owner"], owner["days"]) == ("crew", 7)
+    assert (owner["before_per_day"], owner["after_per_day"]) == (0.14, 0.0)
+    lines = [" ".join(line.split()) for line in table.out.splitlines()]
+    assert any(re.match(r"changed severity \d -> \d crew coder ", line) for line in lines)
+    assert "crew 7 0.14 0.0" in lines
+    assert "0 new, 0 gone, 1 changed" in table.err
     assert cli("sql", "--format", "json", "SELECT count(*) AS n FROM runs").json == before
 
 

@@ -85,11 +85,49 @@ def test_check_warns_of_a_suppression_whose_rule_there_is_not(cli, registry):
     assert f"suppressions.yaml:3: warning: {told}" in result.out
 
 
-def test_a_folder_that_is_not_there_is_an_empty_registry_and_said_to_be(cli):
-    result = cli("registry", "check", "absent")
+def test_check_warns_of_a_suppression_by_a_column_that_no_finding_has(cli, registry):
+    entry = (
+        "    rule: LS-07\n    reason: r\n    owner: ann\n    created_at: 2026-02-01\n"
+        "    expires_at: 2026-04-01\n"
+    )
+    folder = registry(
+        suppressions=f"suppressions:\n  s:\n{entry}    predicate: {{entiti: bot, severity: [3]}}\n"
+        f"  t:\n{entry}    predicate: {{identity_id: bot}}\n"
+    )
+
+    result = cli("registry", "check", folder, *AS_OF)
+
+    told = 'no finding of LS-07 has a column "entiti"; did you mean "entity"?'
+    assert f"suppressions.yaml:8: warning: {told}" in result.out
+    assert result.out.count("has a column") == 1
+
+
+def test_a_registry_that_is_named_and_not_there_is_refused_before_anything_is_judged(
+    cli, registry, story
+):
+    """An empty policy in its place would refute and re-route what yesterday's run found."""
+    detect = ("detect", "--only", "PC-02", "--as-of", "2026-11-21")
+    assert cli(*detect, "--registry", registry()).code == 0
+
+    results = [
+        cli("registry", "check", "absent"),
+        cli(*detect, "--registry", "absent"),
+        cli("chains", "build", "--registry", "absent"),
+    ]
+
+    assert {result.code for result in results} == {2}
+    assert all("absent: there is no registry folder there" in result.err for result in results)
+    policies = cli("sql", "--format", "json", "SELECT DISTINCT policy_version FROM findings").json
+    assert [row["policy_version"] for row in policies] != ["none"]
+
+
+def test_check_of_an_empty_folder_says_that_nothing_is_known(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    result = cli("registry", "check", tmp_path / "empty")
 
     assert result.code == 0
-    assert "no registry folder there" in result.err
+    assert "nothing is known of any agent" in result.err
 
 
 def test_show_prints_an_identity_by_its_alias(cli, registry):
