@@ -52,6 +52,8 @@ KNOWN_COLUMNS = {
     "identity_id": pa.string(),
     "coverage_note": pa.string(),
 }
+# Half of all columns end in `_id`: those are not yet alike.
+_LIKE = 0.8
 _GRAPH_VALUES = ("finding_id", "tenant_id", "credential_key", "entity")
 
 
@@ -89,6 +91,8 @@ def check_rule(rule: Rule) -> list[RuleError]:
                 continue
             if file == "rule.sql":
                 errors += _column_faults(rule, columns)
+            if file == "count.sql" and not _is_one_number(columns):
+                errors.append(RuleError(rule.file(file), 1, "must return one whole number"))
         if not errors:
             errors += _unused(con, rule)
     return errors
@@ -145,7 +149,7 @@ def _column_faults(rule: Rule, columns: pa.Schema) -> list[RuleError]:
     file, names = rule.file("rule.sql"), columns.names
     needed = [*REQUIRED_COLUMNS, *rule.identity]
     errors = [
-        RuleError(file, 1, f'the column "{name}" is missing')
+        RuleError(file, 1, f'the column "{name}" is missing{nearest(name, names, _LIKE)}')
         for name in dict.fromkeys(needed)
         if name not in names
     ]
@@ -164,6 +168,11 @@ def _column_faults(rule: Rule, columns: pa.Schema) -> list[RuleError]:
             have = columns.field(name).type
             errors.append(RuleError(file, 1, f'the column "{name}" is {have}, must be {kind}'))
     return errors
+
+
+def _is_one_number(columns: pa.Schema) -> bool:
+    kinds = columns.types
+    return len(kinds) == 1 and (pa.types.is_integer(kinds[0]) or pa.types.is_decimal(kinds[0]))
 
 
 def _fits(have: pa.DataType, wanted: pa.DataType) -> bool:

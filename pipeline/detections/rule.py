@@ -157,6 +157,21 @@ _KEYS: Mapping[str, tuple[type, Any]] = {
     "parameters": (dict, {}),
     "mappings": (dict, _REQUIRED),
 }
+# Stands for what is missing or of another type, which is a fault of its own.
+_SOUND: Mapping[str, Any] = {
+    "id": "",
+    "code": "",
+    "version": "1.0.0",
+    "family": CODE_FAMILIES[0],
+    "maturity": "stable",
+    "severity": 1,
+    "kind": "presence",
+    "identity": ["entity"],
+    "false_positives": [],
+    "runbook": ["", ""],
+    "needs": {},
+    "mappings": {},
+}
 _WORDS = {
     "family": CODE_FAMILIES,
     "maturity": ("experimental", "stable"),
@@ -276,14 +291,9 @@ def read_rule(folder: Path) -> Rule:
     Raises:
         RuleErrors: every fault of rule.toml, and files that are missing.
     """
-    text = (folder / "rule.toml").read_text(encoding="utf-8")
-    reader = _Reader(folder, text, [])
+    reader = _Reader(folder, [])
     declared = reader.read()
-    sql = {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in SQL_FILES
-        if (folder / name).is_file()
-    }
+    sql = {name: reader.open(name) for name in SQL_FILES if (folder / name).exists()}
     if "rule.sql" not in sql:
         reader.fault("id", "there is no rule.sql beside it")
     if reader.errors:
@@ -307,6 +317,22 @@ def read_rule(folder: Path) -> Rule:
     )
 
 
+def read_text(path: Path, shown: str) -> str:
+    """Return the text of a file of a rule.
+
+    Raises:
+        RuleError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode().replace("\r\n", "\n")
+    except OSError as error:
+        raise RuleError(shown, 1, f"not readable: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RuleError(shown, line, f"not UTF-8: byte 0x{content[error.start]:02x}") from error
+
+
 @cache
 def taxonomies() -> dict[str, dict[str, str]]:
     """Return code to exact title for each of MAPPINGS, and `renamed`: old code to new."""
@@ -314,9 +340,9 @@ def taxonomies() -> dict[str, dict[str, str]]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
     """Return `; did you mean "..."?` for a name that is nearly right, else nothing."""
-    near = get_close_matches(name, sorted(known), n=1)
+    near = get_close_matches(name, sorted(known), n=1, cutoff=alike)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
@@ -325,8 +351,16 @@ class _Reader:
     """One rule.toml being read; `errors` fills up."""
 
     folder: Path
-    text: str
     errors: list[RuleError]
+    text: str = ""
+
+    def open(self, name: str) -> str:
+        """Return the text of a file; one that cannot be read is a fault and empty."""
+        try:
+            return read_text(self.folder / name, f"{self.folder.name}/{name}")
+        except RuleError as error:
+            self.errors.append(error)
+            return ""
 
     def fault(self, key: str, message: str) -> None:
         """Record a fault at the first line that mentions a key."""
@@ -336,6 +370,9 @@ class _Reader:
         self.errors.append(RuleError(f"{self.folder.name}/rule.toml", line, message))
 
     def read(self) -> dict[str, Any]:
+        self.text = self.open("rule.toml")
+        if self.errors:
+            return {}
         try:
             raw = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
@@ -354,39 +391,44 @@ class _Reader:
         missing = [key for key in _KEYS if key not in declared and key not in raw]
         for key in missing:
             self.fault(key, f'the key "{key}" is missing')
-        if not self.errors:
-            self._check(declared)
+        # What is missing or of another type has been told: here it passes.
+        self._check({**_SOUND, **declared})
         return declared
 
     def _check(self, declared: dict[str, Any]) -> None:
         for key, words in _WORDS.items():
             if declared[key] not in words:
-                self.fault(key, f'"{key}" is "{declared[key]}", not one of {", ".join(words)}')
+                hint = nearest(declared[key], words)
+                known = ", ".join(words)
+                self.fault(key, f'"{key}" is "{declared[key]}", not one of {known}{hint}')
         for key in ("identity", "false_positives", "runbook"):
             self._check_texts(key, declared[key])
         self._check_names(declared)
         self._check_needs(declared)
         for name, parameter in declared["parameters"].items():
             self._check_parameter(name, parameter)
-        for key in [key for key in declared["mappings"] if key not in MAPPINGS]:
+        if declared["mappings"] is not _SOUND["mappings"]:
+            self._check_mappings(declared["mappings"])
+
+    def _check_mappings(self, mappings: Mapping[str, Any]) -> None:
+        for key in [key for key in mappings if key not in MAPPINGS]:
             self.fault(key, f'unknown mapping "{key}"{nearest(key, MAPPINGS)}')
         for key in MAPPINGS:
-            codes = declared["mappings"].get(key, "missing")
+            codes = mappings.get(key, "missing")
             self._check_texts("mappings", codes, f".{key}")
             known = taxonomies()[key]
-            for code in codes if isinstance(codes, list) else []:
-                if code not in known:
-                    now = taxonomies()["renamed"].get(code)
-                    hint = f'; it is now "{now}"' if now else nearest(str(code), known)
-                    self.fault(key, f'taxonomies.toml has no "{code}" under {key}{hint}')
+            for code in [code for code in codes if code not in known] if _are_texts(codes) else []:
+                now = taxonomies()["renamed"].get(code)
+                hint = f'; it is now "{now}"' if now else nearest(code, known)
+                self.fault(key, f'taxonomies.toml has no "{code}" under {key}{hint}')
 
     def _check_names(self, declared: dict[str, Any]) -> None:
         name, code, family = declared["id"], declared["code"], declared["family"]
-        if name != self.folder.name or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        if name and (name != self.folder.name or not re.fullmatch(r"[a-z][a-z0-9_]*", name)):
             self.fault("id", f'"id" must be the folder\'s name in snake_case, {self.folder.name}')
-        if not re.fullmatch(rf"{family}-\d\d", code):
+        if family in CODE_FAMILIES and code and not re.fullmatch(rf"{family}-\d\d", code):
             self.fault("code", f'"code" must be the family and two digits, as {family}-01')
-        if not re.fullmatch(r"\d+\.\d+\.\d+", declared["version"]):
+        if not re.fullmatch(r"\d+\.\d+\.\d+", declared["version"], re.ASCII):
             self.fault("version", '"version" must be major.minor.patch')
         if declared["maturity"] == "experimental" and not declared["maturity_reason"].strip():
             self.fault("maturity", 'an experimental rule must say why: "maturity_reason"')
@@ -399,20 +441,23 @@ class _Reader:
 
     def _check_needs(self, declared: dict[str, Any]) -> None:
         needs, window = declared["needs"], declared["window"]
-        self._check_keys("needs", needs, ("tables", "sources"))
         self._check_keys("window", window, ("every_s", "grace_s"))
-        self._check_texts("tables", needs.get("tables", "missing"))
-        self._check_texts("sources", needs.get("sources", []))
-        for family in needs.get("sources", []):
+        if needs is _SOUND["needs"]:
+            return
+        self._check_keys("needs", needs, ("tables", "sources"))
+        tables, sources = needs.get("tables", "missing"), needs.get("sources", [])
+        self._check_texts("tables", tables)
+        self._check_texts("sources", sources)
+        for family in sources if _are_texts(sources) else []:
             if family not in FAMILIES:
                 self.fault("sources", f'unknown family "{family}"{nearest(family, FAMILIES)}')
         for key, value in window.items():
             if type(value) is not int or value < 0:
                 self.fault(key, f'"{key}" must be a whole number of seconds')
         if declared["kind"] == "absence":
-            if not needs.get("sources"):
+            if not sources:
                 self.fault("needs", "an absence rule must name the sources that it waits for")
-            if "rule_watermarks" not in needs.get("tables", []):
+            if not isinstance(tables, list) or "rule_watermarks" not in tables:
                 self.fault("tables", "an absence rule must read rule_watermarks")
 
     def _check_parameter(self, name: str, declared: Any) -> None:
@@ -420,7 +465,7 @@ class _Reader:
         if not isinstance(declared, dict) or set(declared) != set(keys):
             self.fault(name, f'parameter "{name}" must have exactly {", ".join(keys)}')
             return
-        types = PARAMETER_TYPES.get(declared["type"])
+        types = PARAMETER_TYPES.get(str(declared["type"]))
         if types is None:
             known = ", ".join(PARAMETER_TYPES)
             self.fault(name, f'parameter "{name}" has no type among {known}')
@@ -435,8 +480,12 @@ class _Reader:
                 self.fault(name, f'unknown key "{name}" in [{key}]{nearest(name, known)}')
 
     def _check_texts(self, key: str, value: Any, part: str = "") -> None:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not _are_texts(value):
             self.fault(key, f'"{key}{part}" must be a list of texts')
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _named(kind: type) -> str:

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.chains import build_chains
 from pipeline.detections.ledger import Window
-from pipeline.detections.rule import Rule, nearest
+from pipeline.detections.rule import Rule, nearest, read_text
 from pipeline.detections.run import run_detections
-from pipeline.errors import RuleError
+from pipeline.errors import RegistryErrors, RuleError
 from pipeline.ingest.run import ingest_files
 from pipeline.lake import Lake, open_lake
 from pipeline.registry import load_registry
+from pipeline.registry.shapes import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,27 +94,43 @@ def read_case(rule: Rule, path: Path) -> Case:
     """
     file = rule.file(f"cases/{path.name}")
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, file).splitlines(), start=1):
         try:
             lines.append(json.loads(line))
         except ValueError as error:
             raise RuleError(file, number, f"not JSON: {error}") from error
+        if not isinstance(lines[-1], dict):
+            raise RuleError(file, number, "must be a JSON object")
     head, *events = lines or [{}]
-    unknown = [key for key in head if key not in _KEYS]
-    if unknown or not isinstance(head.get("expect"), list) or not events:
-        hint = f'; unknown key "{unknown[0]}"{nearest(unknown[0], _KEYS)}' if unknown else ""
-        raise RuleError(file, 1, f"must be an object with a list expect, then events{hint}")
-    as_of = _time(head["as_of"]) if "as_of" in head else _newest(events) + timedelta(days=1)
-    name = head.get("name", path.stem)
+    if fault := _fault(head, events):
+        raise RuleError(file, 1, fault)
+    try:
+        as_of = _time(head["as_of"]) if "as_of" in head else _newest(events) + timedelta(days=1)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise RuleError(
+            file, 1, f"no time to judge it at, by as_of or the events: {error}"
+        ) from error
+    name = str(head.get("name", path.stem))
     return Case(rule, path, name, as_of, head["expect"], head.get("registry", {}), events)
 
 
-def run_case(case: Case) -> Outcome:
-    """Return what was not as expected, after all three orders of the events.
+def _fault(head: Mapping[str, Any], events: Sequence[Event]) -> str:
+    """Return what is wrong with the first line of a case, in words; or nothing."""
+    unknown = [key for key in head if key not in _KEYS]
+    if unknown:
+        return f'unknown key "{unknown[0]}"{nearest(unknown[0], _KEYS)}'
+    expect, registry = head.get("expect"), head.get("registry", {})
+    if not isinstance(expect, list) or not events:
+        return "must be an object with a list expect, then events"
+    if not all(isinstance(one, dict) for one in expect):
+        return '"expect" must be a list of objects'
+    files = registry if isinstance(registry, dict) else {"": None}
+    strange = [name for name in files if name not in FILES]
+    return f'"registry" has no file "{strange[0]}"{nearest(strange[0], FILES)}' if strange else ""
 
-    Raises:
-        RegistryErrors: the case's registry has a fault.
-    """
+
+def run_case(case: Case) -> Outcome:
+    """Return what was not as expected, after all three orders of the events."""
     return run_cases([case])[0]
 
 
@@ -121,10 +138,7 @@ def run_cases(cases: Sequence[Case]) -> list[Outcome]:
     """Return the outcome of each case, of one rule or several, as `run_case` does in fewer lakes.
 
     Cases with equal registry and time share a lake.  A rule that failed is the problem of its
-    cases.
-
-    Raises:
-        RegistryErrors: a case's registry has a fault.
+    cases, a faulty registry that of the cases that bring it.
     """
     outcomes = {
         id(outcome.case): outcome for group in group_cases(cases) for outcome in _run_group(group)
@@ -146,7 +160,11 @@ def _run_group(group: Sequence[Case]) -> list[Outcome]:
     as_of = group[0].as_of
     with tempfile.TemporaryDirectory(prefix="delegraph-case-") as temporary:
         folder = Path(temporary)
-        registry = load_registry(_write_registry(folder, group[0]))
+        try:
+            registry = load_registry(_write_registry(folder, group[0]))
+        except RegistryErrors as error:
+            told = [f"{Path(one.file).name}: {one.message}" for one in error.errors]
+            return [Outcome(case, told, {}) for case in group]
         lake = open_lake(str(folder / "lake"), create=True)
         stories = [_write_story(folder, number, case) for number, case in enumerate(group)]
         ingest_files(stories, adapter="native", sink=lake, now=as_of)
@@ -164,7 +182,7 @@ def _run_group(group: Sequence[Case]) -> list[Outcome]:
                 for f in found
                 if _number(f["tenant_id"]) == number and f["rule_id"] == case.rule.id
             ],
-            refused.get(number, 0),
+            refused.get(number, []),
             report.merged.get(case.rule.id, 0),
             failed.get(case.rule.id),
         )
@@ -173,12 +191,18 @@ def _run_group(group: Sequence[Case]) -> list[Outcome]:
 
 
 def _judge(
-    case: Case, found: Sequence[Event], refused: int, merged: int, failed: str | None
+    case: Case,
+    found: Sequence[Event],
+    refused: Sequence[tuple[int, str]],
+    merged: int,
+    failed: str | None,
 ) -> Outcome:
     findings = {v: [f for f in found if f["order"] == v] for v in VARIANTS}
     if failed:
         return Outcome(case, [failed], findings)
-    problems = [f"{refused} event(s) break the contract"] if refused else []
+    # The first order is that of the file, whose first line is no event.
+    lines = [(at + 2, reason) for at, reason in refused if at < len(case.events)]
+    problems = [f"{case.path.name}:{line}: {reason}" for line, reason in lines]
     if merged:
         problems.append(f"{merged} row(s) share the identity of another row")
     for variant, rows in findings.items():
@@ -186,14 +210,17 @@ def _judge(
     return Outcome(case, problems + _order_matters(findings), findings)
 
 
-def _refused(lake: Lake) -> dict[int, int]:
-    """Return how many events of each story the contract refused."""
+def _refused(lake: Lake) -> dict[int, list[tuple[int, str]]]:
+    """Return which events of each story the contract refuses, by their place, and why."""
     query = """
-        SELECT regexp_extract(kafka_topic, 'story-(\\d+)', 1)::INTEGER, count(*)
-        FROM dead_letters GROUP BY ALL
+        SELECT regexp_extract(kafka_topic, 'story-(\\d+)', 1)::INTEGER, kafka_offset, reason
+        FROM dead_letters ORDER BY ALL
     """
+    refused: dict[int, list[tuple[int, str]]] = {}
     with lake.connect(comments=False) as con:
-        return dict(con.execute(query).fetchall())
+        for story, place, reason in con.execute(query).fetchall():
+            refused.setdefault(story, []).append((place, reason))
+    return refused
 
 
 def _time(text: str) -> datetime:

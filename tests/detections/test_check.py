@@ -53,6 +53,19 @@ def test_a_good_rule_has_no_faults(tmp_path):
             'denied/rule.sql:1: the column "agent_id" is missing',
         ),
         (
+            "    agent_id,\n",
+            "    agent_id AS agent_ids,\n",
+            'denied/rule.sql:1: the column "agent_id" is missing; did you mean "agent_ids"?',
+        ),
+        (
+            "FROM tool_calls",
+            "FROM read_csv('/etc/hostname')",
+            (
+                'denied/rule.sql:8: Cannot access file "/etc/hostname" - file system operations'
+                " are disabled by configuration"
+            ),
+        ),
+        (
             "min(event_time) AS first_seen",
             "1 AS first_seen",
             'denied/rule.sql:1: the column "first_seen" is int32, must be timestamp[us, tz=UTC]',
@@ -120,3 +133,13 @@ def test_rules_are_checked_against_the_columns_that_the_lake_shows(tmp_path):
                 continue
             shown = con.sql(f"SELECT * FROM {name}").to_arrow_table().schema
             assert sorted(shown.names) == sorted(schema.names), name
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1, 2", "SELECT 'many'", "SELECT 0.5::DOUBLE"])
+def test_a_count_that_is_no_number_of_things_is_a_fault(tmp_path, sql):
+    folder = write_rule(tmp_path)
+    (folder / "count.sql").write_text(f"{sql} FROM tool_calls")
+
+    (fault,) = check_rule(read_rule(folder))
+
+    assert str(fault) == "denied/count.sql:1: must return one whole number"

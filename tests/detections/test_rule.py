@@ -50,6 +50,18 @@ def test_the_template_is_a_rule():
             14,
             '"owner_role" is "app", not one of application, iam, platform',
         ),
+        (
+            {"maturity": '"stabl"'},
+            6,
+            '"maturity" is "stabl", not one of experimental, stable; did you mean "stable"?',
+        ),
+        ({"sources": "5"}, 16, '"sources" must be a list of texts'),
+        ({"sources": "[5]"}, 16, '"sources" must be a list of texts'),
+        (
+            {"extra": '[parameters.n]\ntype = ["integer"]\ndefault = 1\nreason = "r"'},
+            24,
+            'parameter "n" has no type among integer, number, text, boolean, texts',
+        ),
         ({"identity": "[]"}, 10, '"identity" must name at least one column'),
         ({"identity": "[1]"}, 10, '"identity" must be a list of texts'),
         ({"runbook": '["Look."]'}, 13, '"runbook" must have two or three steps'),
@@ -92,6 +104,31 @@ def test_a_fault_names_its_line_and_the_nearest_right_name(tmp_path, over, line,
 
 def test_several_faults_come_together(tmp_path):
     assert len(faults(write_rule(tmp_path, severity=9, kind='"x"', version='"x"'))) == 3
+
+
+def test_faults_of_other_keys_come_with_a_missing_and_a_mistyped_one(tmp_path):
+    over = {"severity": None, "runbook": '"Look."', "version": '"1"', "needs": None}
+
+    found = [message for _, _, message in faults(write_rule(tmp_path, **over, code='"XX-1"'))]
+
+    assert found == [
+        '"runbook" must be a list',
+        'the key "severity" is missing',
+        '"code" must be the family and two digits, as GO-01',
+        '"version" must be major.minor.patch',
+    ]
+
+
+@pytest.mark.parametrize("name", ["rule.toml", "rule.sql", "count.sql"])
+def test_a_file_that_is_no_text_is_a_fault_of_its_rule_and_no_other_s(tmp_path, name):
+    make_rule(tmp_path, "sound")
+    folder = write_rule(tmp_path)
+    (folder / name).write_bytes(b"-- fine\n-- \xff\n")
+
+    rules, errors = read_rules([tmp_path])
+
+    assert [str(error) for error in errors] == [f"denied/{name}:2: not UTF-8: byte 0xff"]
+    assert "sound" in {rule.id for rule in rules}
 
 
 def test_an_absence_rule_must_wait_for_something(tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.detections.testing import read_case, read_cases, run_case, run_cases
-from pipeline.errors import RegistryErrors, RuleError
+from pipeline.errors import RuleError
 from tests.detections.folders import SQL, make_rule
 from tests.factories import tool_call
 
@@ -75,8 +75,8 @@ def test_a_rule_whose_rows_share_an_identity_is_a_problem(tmp_path):
 def test_an_event_that_breaks_the_contract_is_a_problem(tmp_path):
     outcome = run_case(case(tmp_path, {"expect": []}, tool_call(outcome="perhaps")))
 
-    # In order, shuffled, twice.
-    assert outcome.problems == ["4 event(s) break the contract"]
+    (problem,) = outcome.problems
+    assert problem.startswith("story.jsonl:2: outcome")
 
 
 def test_cases_that_share_a_lake_do_not_meet(tmp_path):
@@ -98,11 +98,15 @@ def test_a_case_may_bring_its_registry(tmp_path):
     assert run_case(case(tmp_path, head, denied())).problems == []
 
 
-def test_a_fault_in_the_registry_of_a_case_is_shown(tmp_path):
+def test_a_fault_in_the_registry_of_a_case_is_shown_and_the_other_cases_run(tmp_path):
     head = {"expect": [], "registry": {"agents.yaml": {"agent": {}}}}
+    faulty = case(tmp_path, head, denied())
+    sound = replace(faulty, registry={}, expect=[{"agent_id": "a"}])
 
-    with pytest.raises(RegistryErrors, match="unknown key"):
-        run_case(case(tmp_path, head, denied()))
+    told, passed = run_cases([faulty, sound])
+
+    assert told.problems == ['agents.yaml: unknown key "agent"; did you mean "agents"?']
+    assert passed.problems == []
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,11 @@ def test_a_fault_in_the_registry_of_a_case_is_shown(tmp_path):
     [
         ({}, "must be an object with a list expect, then events"),
         ({"expect": [], "asof": 1}, 'unknown key "asof"; did you mean "as_of"?'),
+        ({"expect": ["a"]}, '"expect" must be a list of objects'),
+        ({"expect": [], "as_of": "noon"}, "no time to judge it at"),
+        ({"expect": [], "as_of": 5}, "no time to judge it at"),
+        ({"expect": [], "registry": {"agent.yaml": {}}}, 'did you mean "agents.yaml"?'),
+        ({"expect": [], "registry": ["agents.yaml"]}, '"registry" has no file'),
     ],
 )
 def test_the_first_line_must_say_what_is_expected(tmp_path, head, message):
@@ -120,10 +129,11 @@ def test_the_first_line_must_say_what_is_expected(tmp_path, head, message):
     assert message in caught.value.message
 
 
-def test_a_line_that_is_no_json_is_named(tmp_path):
+@pytest.mark.parametrize("line", [b"{broken", b"[1]", b"5", b"", b'"\xff"'])
+def test_a_line_that_is_no_json_object_is_named(tmp_path, line):
     rule = make_rule(tmp_path)
     (rule.folder / "cases").mkdir()
-    (rule.folder / "cases" / "story.jsonl").write_text('{"expect": []}\n{broken\n')
+    (rule.folder / "cases" / "story.jsonl").write_bytes(b'{"expect": []}\n' + line + b"\n")
 
     with pytest.raises(RuleError) as caught:
         read_cases(rule)
