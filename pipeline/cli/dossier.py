@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.chains.show import load_chain
 from pipeline.cli.output import ask, rows_of
+from pipeline.detections.decide import UNDECIDED
 from pipeline.detections.rule import RULES, find_rules, read_rule
 from pipeline.errors import RuleErrors
 from pipeline.investigate.text import render_path
@@ -124,7 +125,7 @@ def _chain(told: Row) -> list[str]:
     if told["chain_text"]:
         return list(told["chain_text"].split("\n"))
     if told["chain_path"]:
-        return [" -> ".join(one_line(name or "unknown") for name in told["chain_path"])]
+        return [" -> ".join(_cell(name or "unknown") for name in told["chain_path"])]
     return ["none: this finding is not about one credential"]
 
 
@@ -192,6 +193,8 @@ def _change(change: Row) -> str:
 
 
 def _next(told: Row) -> list[str]:
+    if told["status"] not in UNDECIDED:
+        return ["nothing to decide: it has ended, and opens again when its rule finds it again"]
     name = told["finding_id"][:SHORT_ID]
     lines = [
         f"accept a risk   delegraph findings accept {name} --until DATE --reason TEXT",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,12 +27,13 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import ask, listing, plain, rows_of, write, write_json
 from pipeline.detections.decide import Decision, decide
+from pipeline.detections.rule import nearest, read_rules
 from pipeline.detections.suppress import suppression_report
 from pipeline.errors import QueryError
 from pipeline.log import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import duckdb
 
@@ -91,6 +93,8 @@ def ls(config: Config, as_json: bool, limit: int, after: int, unowned: bool, **c
         return
     write("table", SHOWN, [short(row) for row in rows[:limit]])
     say(_by_owner(owners))
+    if not rows:
+        _say_unknown(config, chosen["rule"])
     if following:
         say(f"showing {limit}; there are more: --limit")
 
@@ -211,6 +215,15 @@ def one_finding(con: duckdb.DuckDBPyConnection, start: str) -> dict[str, Any]:
 def short(finding: dict[str, Any]) -> dict[str, Any]:
     """Return a finding as lists show it: the beginning of an id is enough to name it."""
     return finding | {"finding_id": finding["finding_id"][:SHORT_ID]}
+
+
+def _say_unknown(config: Config, names: Iterable[str]) -> None:
+    """Say which names no rule bears: that nothing was found of them means nothing."""
+    rules, _ = read_rules(map(Path, config.detect.rules)) if names else ([], [])
+    known = {name for rule in rules for name in (rule.id, rule.code)}
+    for name in names:
+        if name not in known:
+            say(f'warning: there is no rule "{one_line(name)}"{nearest(name, known)}')
 
 
 def _by_owner(owners: Mapping[str, int]) -> str:

@@ -24,6 +24,7 @@ _TIME: Schema = {
     "pattern": r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$",
 }
 _HIGHEST = 2**31 - 1
+_NOT_BLANK: Schema = {"pattern": r"\S"}
 
 
 def file_schema(file: str) -> Schema:
@@ -52,7 +53,8 @@ def _mapping(shape: Mapping[str, Key]) -> Schema:
 def _property(name: str, key: Key) -> Schema:
     schema = _value(key)
     # A key without a value is one that is not given.
-    allowed = schema if key.required else {"anyOf": [schema, {"type": "null"}]}
+    needed = schema | _NOT_BLANK if key.kind == "text" else schema
+    allowed = needed if key.required else {"anyOf": [schema, {"type": "null"}]}
     return allowed | ({"description": DOCS[name]} if name in DOCS else {})
 
 
@@ -63,7 +65,7 @@ def _value(key: Key) -> Schema:
             return {"type": "array", "items": entry}
         # A name alone is an entry without keys, where none is required.
         inner = entry if "required" in entry else {"anyOf": [entry, {"type": "null"}]}
-        return {"type": "object", "additionalProperties": inner}
+        return {"type": "object", "propertyNames": _NOT_BLANK, "additionalProperties": inner}
     words: Schema = {"enum": list(key.words)}
     texts: Schema = {"type": "array", "items": _TEXT}
     return {

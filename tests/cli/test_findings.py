@@ -64,6 +64,13 @@ def test_a_finding_is_shown_accepted_listed_by_owner_and_opened_again(cli, found
     assert "\x1b" not in json.dumps(history)
 
 
+def test_a_rule_that_there_is_not_is_told_where_nothing_is_listed(cli, story):
+    none, slip = (cli("findings", "ls", "--rule", name).err for name in ("PC-02", "actor_erasd"))
+
+    assert "no rule" not in none
+    assert 'there is no rule "actor_erasd"; did you mean "actor_erased"?' in slip
+
+
 def test_a_decision_without_a_reason_or_a_name_is_refused(cli, found):
     finding_id = found["PC-02"]["finding_id"]
     actions = (["accept", finding_id, "--until", "2030-01-01"], ["close", finding_id])
@@ -71,6 +78,12 @@ def test_a_decision_without_a_reason_or_a_name_is_refused(cli, found):
 
     results = [cli("findings", *action, *words) for action in actions for words in empty]
 
+    closed = cli("findings", "close", finding_id, "--reason", "why", "--by", "ann")
+    shown = cli("findings", "show", finding_id).out
+
+    assert closed.code == 0
+    assert "nothing to decide: it has ended" in shown
+    assert "findings close" not in shown
     assert [result.code for result in results] == [2] * 4
     assert all("must not be empty" in result.err for result in results)
 

@@ -56,6 +56,8 @@ def test_the_demo_registry_fits(file):
     [
         ("agents.yaml", "agents: {a: {clas: x}}"),
         ("agents.yaml", "agents: {a: {kind: robot}}"),
+        ("agents.yaml", "agents: {' ': {kind: agent}}"),
+        ("agents.yaml", "agents: {a: {aliases: [{subject: ''}]}}"),
         ("agents.yaml", "agents: {a: {aliases: [{issuer: x}]}}"),
         ("agents.yaml", "agents: {a: {status_since: 31.12.2026}}"),
         ("agents.yaml", "agents: {a: {status_since: '2026-01-01T00:00:00'}}"),
