@@ -19,7 +19,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
-from pipeline.log import configure_logging, mask_secrets
+from pipeline.log import configure_logging, mask_secrets, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,5 +124,6 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """Write a message for people to stderr."""
-    click.echo(mask_secrets(text), err=True)
+    """Write a message for people to stderr; what it quotes moves no cursor."""
+    lines = mask_secrets(text).split("\n")
+    click.echo("\n".join(one_line(line) for line in lines), err=True)

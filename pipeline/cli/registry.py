@@ -28,6 +28,7 @@ from pipeline.detections.policy import read_policy, record_policy
 from pipeline.detections.rule import nearest, read_rules
 from pipeline.detections.suppress import suppressible
 from pipeline.errors import ConfigError, LakeError, RegistryErrors
+from pipeline.log import one_line
 from pipeline.registry import Registry, load_registry
 from pipeline.registry.check import Warned, find_warnings
 from pipeline.registry.columns import ALWAYS
@@ -79,7 +80,7 @@ def check(config: Config, folder: str | None, as_of: datetime, as_json: bool) ->
         write_json(listing("registry_check", None, items, None) | more)
         return
     for one in warned:
-        click.echo(str(one))
+        click.echo(one_line(str(one)))
     click.echo(
         f"policy version {registry.policy_version}: {rows['reg_identities']} identities in"
         f" {rows['reg_classes']} classes, no faults, {len(warned)} warning(s)"

@@ -54,6 +54,18 @@ def test_check_names_every_fault_and_exits_2(cli, registry):
     assert 'people.yaml:1: the key "status" is missing' in result.err
 
 
+def test_what_a_file_quotes_moves_no_cursor(cli, tmp_path):
+    (tmp_path / "registry").mkdir()
+    agents = 'agents: {a: {kind: "ro\\u202ebot", "cl\\e[5ms": x}, b: {owner_iam: "x\\u202e"}}'
+    (tmp_path / "registry" / "agents.yaml").write_text(agents + "\n")
+
+    result = cli("registry", "check", "registry")
+
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 2
+    assert not {"\x1b", "\u202e"} & set(result.err)
+
+
 def test_check_json_holds_faults_and_warnings_alike(cli, registry):
     good, bad = registry("good"), registry("bad", classes="classes: {worker: {max_dept: 3}}\n")
 
