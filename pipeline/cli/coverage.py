@@ -24,9 +24,12 @@ from pipeline.cli.options import (
 from pipeline.cli.output import ask, coverage, listing, rows_of, write, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from pipeline.config import Config
+    from pipeline.lake import Lake
+    from pipeline.registry import Registry
 
 SHOWN = (
     "tenant_id",
@@ -59,6 +62,8 @@ _SHARES = {
     "broken": "broken",
 }
 MISSING = ("silent", "never_seen")
+INCOMPLETE = (*MISSING, "lagging")
+_MOST_SOURCES = 5
 EXIT_UNREACHABLE, EXIT_PARTIAL = 4, 5
 
 
@@ -124,9 +129,7 @@ def check(
     end where their file ends: they are neither silent nor late.
     """
     lake = the_lake(config)
-    with lake.connect(comments=False) as con:
-        con.register("reg_sources", the_registry(config).tables()["reg_sources"])
-        rows = list(rows_of(ask(con, _sql("coverage_check"), {"as_of": as_of})))
+    rows = _sources(lake, the_registry(config), as_of)
     overall = coverage(lake)
     if as_json:
         write_json(listing("sources", None, rows, None) | {"coverage": overall})
@@ -134,10 +137,33 @@ def check(
         write("table", SHOWN_SOURCES, rows)
     missing = [row for row in rows if row["state"] in MISSING]
     for row in missing:
-        say(f"{row['source']} of {row['tenant_id'] or 'any tenant'} {_told(row)}")
+        say(_told(row))
     if missing:
         finish(EXIT_UNREACHABLE)
     finish(short_of(overall["linked"], require_coverage))
+
+
+def _sources(lake: Lake, registry: Registry, as_of: datetime) -> list[dict[str, Any]]:
+    with lake.connect(comments=False) as con:
+        con.register("reg_sources", registry.tables()["reg_sources"])
+        return list(rows_of(ask(con, _sql("coverage_check"), {"as_of": as_of})))
+
+
+def incomplete_sources(lake: Lake, registry: Registry, as_of: datetime) -> list[dict[str, Any]]:
+    """Return the sources of which something is missing as of a time, the worst first."""
+    return [row for row in _sources(lake, registry, as_of) if row["state"] in INCOMPLETE]
+
+
+def say_completeness(overall: Mapping[str, Any], incomplete: Sequence[Mapping[str, Any]]) -> None:
+    """Say how complete the data is that findings rest on, and which sources it lacks."""
+    if overall["calls"]:
+        linked, complete = (_percent(overall[name]) for name in ("linked", "complete"))
+        say(f"of all calls {linked} are linked to a credential, {complete} to a complete chain")
+    for row in incomplete[:_MOST_SOURCES]:
+        say(_told(row))
+    if len(incomplete) > _MOST_SOURCES:
+        more = len(incomplete) - _MOST_SOURCES
+        say(f"{more} more sources are incomplete: delegraph coverage check")
 
 
 def short_of(linked: float | None, wanted: float | None) -> int:
@@ -148,10 +174,15 @@ def short_of(linked: float | None, wanted: float | None) -> int:
     return EXIT_PARTIAL
 
 
-def _told(row: dict[str, Any]) -> str:
-    if row["state"] == "never_seen":
-        return "is registered, but was never seen"
-    return f"is silent since {row['since']}"
+def _told(row: Mapping[str, Any]) -> str:
+    name = f"{row['source']} of {row['tenant_id'] or 'any tenant'}"
+    match row["state"]:
+        case "never_seen":
+            return f"{name} is registered, but was never seen"
+        case "silent":
+            return f"{name} is silent since {row['since']}"
+        case _:
+            return f"{name} lags: complete only up to {row['watermark']}"
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

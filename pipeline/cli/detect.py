@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import say
-from pipeline.cli.coverage import short_of
+from pipeline.cli.coverage import incomplete_sources, say_completeness, short_of
 from pipeline.cli.findings import short
 from pipeline.cli.options import (
     MOMENT,
@@ -20,7 +20,7 @@ from pipeline.cli.options import (
     the_registry,
     with_registry,
 )
-from pipeline.cli.output import coverage, listing, rows_of, write, write_json
+from pipeline.cli.output import listing, rows_of, write, write_json
 from pipeline.detections.ledger import Window
 from pipeline.detections.parameters import override
 from pipeline.detections.rule import RULES, find_rules, read_rules
@@ -80,31 +80,35 @@ def command(
     With --catch-up the windows are those of the rules, as the run ledger knows them:
     every one that was missed or failed, oldest first, and the one that is open.
 
+    Says how complete the data behind them is, and which sources lag or are silent.
+
     Exits 3 when a rule failed (the others have run), 1 by --fail-on, 5 by --require-coverage.
     """
-    lake = the_lake(config)
+    lake, registry = the_lake(config), the_registry(config)
     rules, faults = _runnable(config, (*config.detect.rules, *folders), only)
     if is_catching_up and (start or end):
         raise click.UsageError("--catch-up knows its windows: give --since instead of --from, --to")
     if since and not is_catching_up:
         raise click.UsageError("--since belongs to --catch-up")
     if is_catching_up:
-        report = catch_up(lake, the_registry(config), rules=rules, now=as_of, since=since)
+        report = catch_up(lake, registry, rules=rules, now=as_of, since=since)
     else:
         window = Window(start, end)
-        report = run_detections(lake, the_registry(config), rules=rules, window=window, now=as_of)
+        report = run_detections(lake, registry, rules=rules, window=window, now=as_of)
     report.failed.extend(faults)
     rows = [row for row in rows_of(report.findings) if row["status"] == "open"]
     rows.sort(key=lambda row: (-row["severity"], row["rule_code"], row["finding_id"]))
+    envelope = listing("findings", lake, rows, None)
+    incomplete = incomplete_sources(lake, registry, as_of)
     if as_json:
         failed = [str(error) for error in report.failed]
-        envelope = listing("findings", lake, rows, None)
-        write_json(envelope | {"failed": failed, "skipped": report.skipped})
+        more = {"failed": failed, "skipped": report.skipped, "incomplete_sources": incomplete}
+        write_json(envelope | more)
     else:
         write("table", SHOWN, [short(row) for row in rows])
     code = verdict(report, [row["severity"] for row in rows], fail_on)
-    wanted = require_coverage
-    finish(code or (short_of(coverage(lake)["linked"], wanted) if wanted is not None else 0))
+    say_completeness(envelope["coverage"], incomplete)
+    finish(code or short_of(envelope["coverage"]["linked"], require_coverage))
 
 
 def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]:

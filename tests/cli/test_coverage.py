@@ -96,6 +96,28 @@ def test_a_registered_source_that_never_spoke_is_named(cli, streamed, tmp_path):
     assert "nobody of any tenant is registered, but was never seen" in result.err
 
 
+def test_a_detection_says_how_complete_its_data_is_and_which_sources_it_lacks(
+    cli, streamed, tmp_path
+):
+    policy = registry(
+        tmp_path, "mute: {expected_interval_s: 60}", "nobody: {expected_interval_s: 60}"
+    )
+
+    result = cli(
+        *("--lake", streamed, "detect", "--only", "PC-02", "--as-of", AS_OF),
+        *("--registry", policy, "--json"),
+    )
+
+    assert result.code == 0
+    assert "of all calls 0.0% are linked to a credential, 0.0% to a complete chain" in result.err
+    assert "mute of default is silent since 2026-11-20T11:00:00Z" in result.err
+    assert "nobody of any tenant is registered, but was never seen" in result.err
+    assert {row["source"]: row["state"] for row in result.json["incomplete_sources"]} == {
+        "mute": "silent",
+        "nobody": "never_seen",
+    }
+
+
 @pytest.mark.parametrize(("share", "code"), [("0", 0), ("0.5", 5)])
 def test_partial_coverage_has_an_exit_code_of_its_own(cli, streamed, share, code):
     result = cli(
@@ -110,6 +132,28 @@ def test_a_source_read_from_files_ends_where_its_file_ends(cli, story):
 
     assert result.code == 0
     assert run(["coverage", "check", "--as-of", "not a time"]) == 2
+
+
+def test_a_detection_says_how_complete_its_data_is_and_which_sources_it_lacks(
+    cli, streamed, tmp_path
+):
+    policy = registry(
+        tmp_path, "mute: {expected_interval_s: 60}", "nobody: {expected_interval_s: 60}"
+    )
+
+    result = cli(
+        *("--lake", streamed, "detect", "--only", "PC-02", "--as-of", AS_OF),
+        *("--registry", policy, "--json"),
+    )
+
+    assert result.code == 0
+    assert "of all calls 0.0% are linked to a credential, 0.0% to a complete chain" in result.err
+    assert "mute of default is silent since 2026-11-20T11:00:00Z" in result.err
+    assert "nobody of any tenant is registered, but was never seen" in result.err
+    assert {row["source"]: row["state"] for row in result.json["incomplete_sources"]} == {
+        "mute": "silent",
+        "nobody": "never_seen",
+    }
 
 
 @pytest.mark.parametrize(("share", "code"), [("0", 0), ("0.5", 5)])
