@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from datetime import UTC, date, datetime, time, timedelta
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 MAX_CELL = 60
+# What json leaves as it is: delete, C1 controls, marks of direction, invisible characters.
+_STEERING = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 
 Row = dict[str, Any]
 
@@ -119,7 +124,9 @@ def write_json(value: Any) -> None:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # The same JSON, but a terminal that shows it is not steered by it.
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _json(_: Sequence[str], rows: Iterable[Row]) -> None:

@@ -88,3 +88,16 @@ def test_markdown_keeps_its_columns(capsys):
     write("markdown", ["a"], [{"a": "x|y"}])
 
     assert capsys.readouterr().out.splitlines()[-1] == "| x\\|y |"
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_is_the_same_text_and_steers_no_terminal(capsys, form):
+    hostile = HOSTILE + "\x9b2J\x7f\u2066\u200b\u2028\ufeff\u00e9\U0001f600"
+
+    write(form, ["t"], [{"t": hostile}])
+
+    out = capsys.readouterr().out
+    (row,) = json.loads(out) if form == "json" else [json.loads(out)]
+    assert row == {"t": hostile}
+    assert all(char.isprintable() for char in out.rstrip("\n"))
+    assert "\u00e9\U0001f600" in out
