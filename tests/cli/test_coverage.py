@@ -134,28 +134,6 @@ def test_a_source_read_from_files_ends_where_its_file_ends(cli, story):
     assert run(["coverage", "check", "--as-of", "not a time"]) == 2
 
 
-def test_a_detection_says_how_complete_its_data_is_and_which_sources_it_lacks(
-    cli, streamed, tmp_path
-):
-    policy = registry(
-        tmp_path, "mute: {expected_interval_s: 60}", "nobody: {expected_interval_s: 60}"
-    )
-
-    result = cli(
-        *("--lake", streamed, "detect", "--only", "PC-02", "--as-of", AS_OF),
-        *("--registry", policy, "--json"),
-    )
-
-    assert result.code == 0
-    assert "of all calls 0.0% are linked to a credential, 0.0% to a complete chain" in result.err
-    assert "mute of default is silent since 2026-11-20T11:00:00Z" in result.err
-    assert "nobody of any tenant is registered, but was never seen" in result.err
-    assert {row["source"]: row["state"] for row in result.json["incomplete_sources"]} == {
-        "mute": "silent",
-        "nobody": "never_seen",
-    }
-
-
 @pytest.mark.parametrize(("share", "code"), [("0", 0), ("0.5", 5)])
 def test_detection_can_ask_for_coverage(cli, streamed, share, code):
     args = ("detect", "--only", "BT-07", "--as-of", AS_OF, "--require-coverage", share)
