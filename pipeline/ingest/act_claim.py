@@ -45,7 +45,7 @@ def read_act(claim: Any) -> ActClaim:
             break
         fault = _fault(level)
         reason = reason or fault
-        is_open = is_open and fault in {None, "iss_not_string"} and bool(level.get("sub"))
+        is_open = is_open and fault in {None, "iss_not_string"} and bool(_name(level))
         if is_open and len(actors) < MAX_ACTORS:
             actors.append(_principal(level))
         elif is_open:
@@ -71,7 +71,7 @@ def read_may_act(claim: Any) -> tuple[list[Principal] | None, bool]:
 
 def _fault(actor: dict[str, Any]) -> str | None:
     """Return the more severe fault of one actor: without `sub` it cannot be named at all."""
-    subject = actor.get("sub")
+    subject = _name(actor)
     if subject is not None and not isinstance(subject, str):
         return "sub_not_string"
     if not subject:
@@ -80,6 +80,12 @@ def _fault(actor: dict[str, Any]) -> str | None:
     return None if issuer is None or isinstance(issuer, str) else "iss_not_string"
 
 
+def _name(actor: dict[str, Any]) -> Any:
+    """Return the name of an actor: Duende's servers write a client's id in place of `sub`."""
+    subject = actor.get("sub")
+    return actor.get("client_id") if subject is None else subject
+
+
 def _principal(actor: dict[str, Any]) -> Principal:
     issuer = actor.get("iss")
-    return {"issuer": issuer if isinstance(issuer, str) else None, "subject": actor["sub"]}
+    return {"issuer": issuer if isinstance(issuer, str) else None, "subject": _name(actor)}

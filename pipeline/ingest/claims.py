@@ -27,6 +27,9 @@ NAMES = frozenset(
 )
 """Claims by which an object is known as the claims of a token."""
 
+CLIENTS_OWN = frozenset({"client_credentials", "client-credentials"})
+"""Grants by which a client asks for a token of its own, also as Auth0 writes it (`gty`)."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?\d{1,20}(?:\.\d*)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
@@ -57,6 +60,11 @@ class Ref(NamedTuple):
 def word(value: Any) -> str | None:
     """Return a text without blanks around it; None for nothing and for anything else."""
     return value.strip() or None if isinstance(value, str) else None
+
+
+def name_of(value: Any) -> str | None:
+    """Return a name or an id, which some servers write as a number."""
+    return str(value) if type(value) is int else word(value)
 
 
 def moment_us(value: Any) -> int | None:
@@ -138,7 +146,7 @@ def reference(token: Token, issuer: str | None) -> Ref | None:
     """
     issuer = issuer_of(token.claims) or issuer
     for kind in ("uti", "jti"):
-        own = word(token.claims.get(kind))
+        own = name_of(token.claims.get(kind))
         if own:
             return Ref(issuer, kind, own)
     if token.raw:
@@ -150,7 +158,7 @@ def reference(token: Token, issuer: str | None) -> Ref | None:
 
 def aliases(token: Token, own: Ref) -> list[dict[str, str | None]]:
     """Return the other ids of a token that other logs may know it by."""
-    jti, issuer = word(token.claims.get("jti")), word(token.claims.get("iss"))
+    jti, issuer = name_of(token.claims.get("jti")), word(token.claims.get("iss"))
     named = [Ref(own.issuer, "jti", jti)] if jti else []
     if issuer and own.kind in {"uti", "jti"}:
         # Another log may know an Entra token by the issuer it bears.
@@ -162,13 +170,14 @@ def aliases(token: Token, own: Ref) -> list[dict[str, str | None]]:
 
 def client_of(claims: dict[str, Any]) -> str | None:
     """Return the client that a token was issued to."""
-    return next((one for name in CLIENT_CLAIMS if (one := word(claims.get(name)))), None)
+    return next((one for name in CLIENT_CLAIMS if (one := name_of(claims.get(name)))), None)
 
 
-def columns_of(token: Token, client: str | None = None) -> dict[str, Any]:
+def columns_of(token: Token, client: str | None = None, grant: str | None = None) -> dict[str, Any]:
     """Return the columns that the claims fill, with `ext` and `is_partial` among them.
 
-    `client` is the authenticated client of the request, for claims that name none.
+    `client` is the authenticated client of the request, for claims that name none, and
+    `grant` what it asked by.
     """
     claims = token.claims
     act = read_act(claims.get("act"))
@@ -178,7 +187,7 @@ def columns_of(token: Token, client: str | None = None) -> dict[str, Any]:
     client = client_of(claims) or client
     partial = bool(unread or act.malformed_reason or act.omitted) or not is_whole
     return {
-        **_subject(claims, client),
+        **_subject(claims, client, grant),
         **_actor(claims, client, act.actors, is_asserted=act.is_asserted),
         **_authority(claims),
         "act_chain": act.actors,
@@ -203,14 +212,14 @@ def columns_of(token: Token, client: str | None = None) -> dict[str, Any]:
     }
 
 
-def _subject(claims: dict[str, Any], client: str | None) -> dict[str, Any]:
+def _subject(claims: dict[str, Any], client: str | None, grant: str | None) -> dict[str, Any]:
     # Entra's `sub` differs between applications; `oid` is the user or service itself.
     subject = word(claims.get("oid")) if _is_entra(claims) else None
-    subject = subject or word(claims.get("sub"))
+    subject = subject or name_of(claims.get("sub"))
     return {
         "subject_id": subject,
         "subject_issuer": issuer_of(claims) if subject else None,
-        "subject_kind": _kind(claims, subject, client) if subject else None,
+        "subject_kind": _kind(claims, subject, client, grant) if subject else None,
     }
 
 
@@ -218,20 +227,32 @@ def _is_entra(claims: dict[str, Any]) -> bool:
     return (issuer_of(claims) or "").startswith("entra:")
 
 
-def _kind(claims: dict[str, Any], subject: str, client: str | None) -> str | None:
+def _kind(
+    claims: dict[str, Any], subject: str, client: str | None, grant: str | None
+) -> str | None:
     told = claims.get("xms_sub_fct")
     facets = re.findall(r"\d+", to_text(told)) if told else []
     if _AGENT_USER in facets:
         return "agent_user"
     if _AGENT in facets:
         return "agent"
-    if subject.startswith("spiffe://"):
+    if subject.startswith(("spiffe://", "wimse://")):
         return "workload"
     if subject.startswith("system:serviceaccount:"):
         return "service_account"
     if _is_entra(claims) and claims.get("idtyp") == "app":
         return "service_account"
-    return "client" if subject == client else None
+    return "client" if _is_client(claims, subject, client, grant) else None
+
+
+def _is_client(claims: dict[str, Any], subject: str, client: str | None, grant: str | None) -> bool:
+    """Return whether a token is a client's own: its `sub` may be another name of the client's."""
+    if client is not None and subject in {client, f"{client}@clients"}:
+        return True
+    if (grant or word(claims.get("gty"))) in CLIENTS_OWN:
+        return True
+    # Keycloak gives each client that has tokens of its own an account.
+    return (word(claims.get("preferred_username")) or "").startswith("service-account-")
 
 
 def _actor(
@@ -245,7 +266,7 @@ def _actor(
             "actor_issuer": first.get("issuer"),
             "actor_convention": "act",
         }
-    if client is None or client == word(claims.get("sub")):
+    if client is None or name_of(claims.get("sub")) in {client, f"{client}@clients"}:
         return {}
     return {
         "actor_id": client,

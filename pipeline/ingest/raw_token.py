@@ -36,17 +36,14 @@ def read_token(value: Any) -> Token | None:
         return Token(value, {}, None) if value else None
     if not isinstance(value, str) or not value.strip():
         return None
-    raw = value.strip()
-    for scheme in _SCHEMES:
-        if raw.lower().startswith(scheme):
-            raw = raw[len(scheme) :].strip()
+    raw = _bare(value)
     header, claims = _parts(raw)
     return Token(claims, header, raw) if len(raw) >= _GUESSABLE_CHARS else None
 
 
 def is_jws(value: Any) -> bool:
     """Return whether a text is a signed JWT whose payload can be read."""
-    return isinstance(value, str) and bool(_parts(value.strip())[1])
+    return isinstance(value, str) and bool(_parts(_bare(value))[1])
 
 
 def digests_of(raw: str) -> dict[str, str]:
@@ -69,6 +66,14 @@ def jwk_thumbprint(jwk: Any) -> str | None:
     # Members in the order of their names, without blanks: the values are base64url and names.
     inner = ",".join(f'"{name}":"{jwk[name]}"' for name in names)
     return _text(hashlib.sha256(f"{{{inner}}}".encode()).digest())
+
+
+def _bare(value: str) -> str:
+    raw = value.strip()
+    for scheme in _SCHEMES:
+        if raw[: len(scheme)].lower() == scheme:
+            raw = raw[len(scheme) :].strip()
+    return raw
 
 
 def _parts(raw: str) -> tuple[dict[str, Any], dict[str, Any]]:

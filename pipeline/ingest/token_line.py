@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.ingest.claims import (
-    NAMES,
+    CLIENTS_OWN,
     Ref,
     aliases,
     columns_of,
@@ -22,49 +22,32 @@ from pipeline.ingest.claims import (
     word,
 )
 from pipeline.ingest.json_text import digest, member
-from pipeline.ingest.raw_token import Token, is_jws, read_token
+from pipeline.ingest.line_places import (
+    CLAIMS_MEMBERS,
+    MARKS,
+    RAW_MEMBERS,
+    ROLES,
+    Role,
+    are_claims,
+    bearer_in,
+    claims_in,
+    header_in,
+    places_of,
+)
+from pipeline.ingest.raw_token import Token, read_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.ingest.sources import Context
 
-CLAIMS_MEMBERS = (
-    "claims",
-    "token_claims",
-    "access_token_claims",
-    "issued_token_claims",
-    "issued_claims",
-    "jwt_claims",
-    "decoded_token",
-    "payload",
-    "response",
-    "issued_token",
-    "access_token",
-    "token",
-    "jwt",
-)
-RAW_MEMBERS = ("issued_token", "access_token", "token", "jwt", "raw_token")
-
-_INSIDE = ("details", "data", "event", "context", "fields", "body", "message")
-_REQUESTS = ("request", "params", "parameters", "request_params", "form")
 _TIMES = (
-    "time",
-    "ts",
-    "timestamp",
-    "@timestamp",
-    "event_time",
-    "eventTime",
-    "logged_at",
-    "loggedAt",
-    "occurred_at",
-    "created_at",
-    "datetime",
-    "date",
+    *("time", "ts", "timestamp", "@timestamp", "event_time", "logged_at"),
+    *("occurred_at", "created_at", "datetime", "date"),
 )
-_IDS = ("event_id", "eventId", "log_id", "audit_id")
-_EVENTS = ("op", "operation", "event", "event_type", "eventType", "action", "type", "@type")
-_GRANTS = ("grant_type", "grantType", "grant")
+_IDS = ("event_id", "log_id", "audit_id")
+_EVENTS = ("op", "operation", "event", "event_type", "event_name", "action", "type", "@type")
+_GRANTS = ("grant_type", "grant")
 _OPS = frozenset(
     (
         *("issue", "exchange", "assume", "refresh", "use", "introspect", "rotate", "revoke"),
@@ -73,6 +56,8 @@ _OPS = frozenset(
 )
 _STRONG = (
     (re.compile("reuse"), "reuse_detected"),
+    (re.compile("consent.{0,9}(?:revo|withdr)"), "consent_revoke"),
+    (re.compile("consent.{0,9}(?:grant|given|accept|approv)"), "consent_grant"),
     (re.compile("revo"), "revoke"),
     (re.compile("introspect"), "introspect"),
     (re.compile("deni|deny|reject|refus"), "deny"),
@@ -82,8 +67,12 @@ _STRONG = (
     ),
 )
 """What a line's event says whatever was granted."""
+_MAKES = re.compile("issu|mint|grant|creat|exchang|generat|refresh|renew|rotat|login")
+_FRESH_US = 60_000_000
+"""A line this long after the token was made tells of it, and does not make it."""
 _REFRESH_TOKEN_MADE = re.compile("refresh_?token_?(?:issu|creat)")
 _REFUSALS = frozenset({"deny", "reuse_detected"})
+_MAKING = frozenset({"issue", "exchange", "refresh"})
 _FAILURES = frozenset(
     (
         *("failure", "failed", "fail", "error", "false", "deny", "denied", "rejected"),
@@ -92,38 +81,11 @@ _FAILURES = frozenset(
 )
 
 
-class _Role(NamedTuple):
-    """Where a line may tell of a token that another came from."""
-
-    role: str
-    held: tuple[str, ...]
-    """Members that hold claims or a raw token."""
-    named: tuple[str, ...]
-    """Members that hold an id."""
-    issuer: str
-    members: frozenset[str]
-
-
-def _role(role: str, name: str, short: str) -> _Role:
-    held = (f"{name}_claims", f"{short}_claims", name)
-    named = (f"{name}_jti", f"{name}_id", f"{name}.jti", f"{short}_jti", f"{short}Jti")
-    return _Role(role, held, named, f"{name}_issuer", frozenset({*held, *named}))
-
-
-_PARENTS = (
-    _role("subject", "subject_token", "subject"),
-    _role("actor", "actor_token", "actor"),
-    _role("assertion", "assertion", "assertion"),
-    _role("source", "parent_token", "parent"),
-)
-CARRIERS = (*CLAIMS_MEMBERS, *(name for role in _PARENTS for name in role.held))
-"""Members by whose claims a line is known as a token server's."""
-_REFRESH = ("refresh_token_jti", "refresh_token_id", "refreshTokenJti", "refresh_jti")
-_SECRETS = frozenset(
-    {*RAW_MEMBERS, *(role.held[-1] for role in _PARENTS)}
-    | {"client_assertion", "refresh_token", "id_token", "code", "client_secret"}
-)
+_REFRESH = ("refresh_token_jti", "refresh_token_id", "refresh_jti")
+_OLD_REFRESH = ("refresh_token_claims", "old_refresh_token", "presented_refresh_token")
+_REFRESH_URN = "urn:ietf:params:oauth:token-type:refresh_token"
 _HTTP_ERROR = 400
+_LONGEST_S = 1 << 32
 _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
@@ -150,7 +112,7 @@ class Parent(NamedTuple):
 
 
 def line_rows(record: dict[str, Any], context: Context) -> list[dict[str, Any]] | Unusable:
-    """Return the token events of one line: of its token, and of the one it came from."""
+    """Return the token events of one line: of its token, and of those it came with and from."""
     line = _Line(record, context)
     if line.active is False and line.own is None:
         return Unusable("an inactive token, of which introspection says nothing", is_skipped=True)
@@ -158,23 +120,13 @@ def line_rows(record: dict[str, Any], context: Context) -> list[dict[str, Any]] 
         return Unusable("holds no claims and no token")
     if line.time is None:
         return Unusable("names no time: neither the line's own nor iat nor nbf")
-    rows = [line.row()]
-    if not line.failed:
+    row = line.row()
+    if line.failed:
         # What was presented in vain may be forged.
-        rows += [row for parent in line.parents if (row := line.seen(parent))]
-    return rows
-
-
-def without_tokens(record: Any) -> Any:
-    """Return a record without the members that hold raw tokens, for a dead letter."""
-    if not isinstance(record, dict):
-        return record
-    inside = {*_INSIDE, *_REQUESTS}
-    return {
-        name: without_tokens(value) if name in inside else value
-        for name, value in record.items()
-        if name not in _SECRETS or isinstance(value, dict)
-    }
+        return [row]
+    beside = line.refresh_token(row)
+    seen = (line.seen(parent) for parent in line.parents)
+    return [row, *([beside] if beside else []), *(one for one in seen if one)]
 
 
 class _Line:
@@ -182,25 +134,25 @@ class _Line:
 
     def __init__(self, record: dict[str, Any], context: Context) -> None:
         self.record, self.context = record, context
-        self.places = [record, *_dicts(record, _INSIDE)]
-        self.requests = [one for place in self.places for one in _dicts(place, _REQUESTS)]
+        self.places, self.requests, self.responses = places_of(record)
         self.token = self._token()
         claims = self.token.claims if self.token else {}
         self.is_bare = claims is record
         if self.is_bare:
             # What lies deeper in a token is of its claims, not of the line.
-            self.places = [record]
-        self.active = _active(record)
-        self.words = _words([*self.places, *self.requests])
+            self.places, self.responses = self.places[:1], []
+        self.told = [*self.places, *self.responses, *self.requests]
+        self.active = _active(self.places[0])
         named = issuer_of(claims) or self.text("issuer", "iss") or context.instance
         self.issuer = named or _NOBODY
         self.grant = self.text(*_GRANTS)
-        self.parents = list(self._parents(claims))
+        found = self._parents(claims)
+        self.parents = list({one[:2]: one for one in reversed([*found])}.values())[::-1]
         self.issuer = named or self._issuer_shown() or _NOBODY
         self.source = f"oauth.claims:{context.instance or self.issuer}"
         self.own = reference(self.token, self.issuer) if self.token else None
-        self.time, self.time_basis = self._time(claims)
         self.events = [one.lower() for name in _EVENTS if (one := self.text(name))]
+        self.time, self.time_basis = self._time(claims)
         self.op = self._op(claims)
         self.error = self._error()
         self.failed = self.error is not None or self.op in _REFUSALS
@@ -208,8 +160,9 @@ class _Line:
     def text(self, *names: str) -> str | None:
         """Return the first text of these names, in the line before what was requested."""
         for name in names:
-            if name in self.words:
-                return self.words[name]
+            for place in self.told:
+                if (found := place.get(name)) is not None and (one := word(found)):
+                    return one
         return None
 
     def _issuer_shown(self) -> str | None:
@@ -229,11 +182,11 @@ class _Line:
         if own is None and token.claims and not failed:
             # Any token like it has these claims: this one is known by this line alone.
             own = Ref(self.issuer, "local", self.sha256)
-        columns = columns_of(token, self.text("client_id", "clientId", "client"))
+        columns = columns_of(token, self.text("client_id", "client"), self.grant)
         is_revoked = self.op == "revoke"
         return {
             **self._envelope(columns, ""),
-            **self._asked_for(token),
+            **self._asked_for(token, columns["client_id"]),
             **self._granted(columns),
             "op": self.op,
             "outcome": "failure" if failed else "success",
@@ -242,6 +195,7 @@ class _Line:
             "credential_aliases": aliases(token, own) if own and not failed else [],
             "grant_type": self.grant,
             "token_type": self.text("issued_token_type") or columns["token_type"] or self._made(),
+            "expires_at": columns["expires_at"] or self._end(),
             "family_id": columns["family_id"] or self.text("family_id", *_REFRESH),
             "consent_id": self.text("consent_id", "grant_id"),
             "requested_scopes": self._requested(),
@@ -251,6 +205,27 @@ class _Line:
             "revoke_target": "token" if is_revoked else None,
             "revoke_reason": self.text("revoke_reason", "reason") if is_revoked else None,
             **self._domains(token),
+        }
+
+    def refresh_token(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the event of a refresh token that was made beside the line's own token."""
+        held = [place.get("refresh_token") for place in self.responses]
+        for place in self.places if self.op in _MAKING else []:
+            # Beside an access token it was made, alone it was presented.
+            made = "refresh_token" if word(place.get("access_token")) else None
+            held += [place.get("new_refresh_token"), place.get(made) if made else None]
+        token = next((one for value in held if (one := read_token(value))), None)
+        ref = reference(token, self.issuer) if token else None
+        if token is None or ref is None or ref == self.own or self.op not in _MAKING:
+            return None
+        return {
+            **row,
+            "event_id": f"{row['event_id']}/refresh_token",
+            **_credential(ref),
+            "credential_aliases": aliases(token, ref),
+            "token_type": _REFRESH_URN,
+            "audience": [],
+            "expires_at": moment_us(token.claims.get("exp")) or None,
         }
 
     def seen(self, parent: Parent) -> dict[str, Any] | None:
@@ -279,9 +254,9 @@ class _Line:
             "event_time": self.time,
             "observer": "resource_server" if self.op == "use" else "authz_server",
             "tenant_id": self.context.tenant_id,
-            "trace_id": _hex(self.text("trace_id", "traceId"), _TRACE),
-            "span_id": _hex(self.text("span_id", "spanId"), _SPAN),
-            "session_id": columns["session_id"] or self.text("session_id", "sessionId"),
+            "trace_id": _hex(self.text("trace_id"), _TRACE),
+            "span_id": _hex(self.text("span_id"), _SPAN),
+            "session_id": columns["session_id"] or self.text("session_id"),
             "txn_id": columns["txn_id"] or self.text("txn", "txn_id"),
             "ext": {
                 **{name: one for name, one in columns["ext"].items() if one},
@@ -293,26 +268,31 @@ class _Line:
         }
 
     def _id(self, name: str) -> str | None:
-        found = self.record.get(name)
+        found = self.places[0].get(name)
         return str(found) if type(found) is int else self.text(name)
 
     def _token(self) -> Token | None:
-        held = [(place, name) for place in self.places for name in RAW_MEMBERS]
+        raw = self._raw()
+        for place in (*self.places, *self.responses):
+            for name in CLAIMS_MEMBERS:
+                if name in place and (found := claims_in(place[name])):
+                    return _joined(found, raw, header_in(place))
+        if raw and raw.claims:
+            return raw
+        if MARKS & self.record.keys():
+            return Token(self.record, {}, raw.raw if raw else None)
+        held = next((place for place in self.places[1:] if are_claims(place)), None)
+        if held:
+            return _joined(Token(held, {}, None), raw, {})
+        return raw or (None if self.requests else read_token(bearer_in(self.places[0])))
+
+    def _raw(self) -> Token | None:
+        """Return the raw token that the line is about."""
+        held = [(place, name) for place in (*self.places, *self.responses) for name in RAW_MEMBERS]
         # Introspection and revocation ask about a token by that name (RFC 7662, RFC 7009).
         held += [(place, "token") for place in self.requests]
-        raw = next((one for place, name in held if (one := word(place.get(name)))), None)
-        for place in self.places:
-            for name in CLAIMS_MEMBERS:
-                claims = place.get(name)
-                if isinstance(claims, dict) and NAMES & claims.keys():
-                    token = read_token(raw) or Token({}, {}, None)
-                    return Token(claims, {**_header(place), **token.header}, token.raw)
-        if raw and is_jws(raw):
-            return read_token(raw)
-        if {"iss", "sub", "jti", "uti", "act"} & self.record.keys():
-            token = read_token(raw) or Token({}, {}, None)
-            return Token(self.record, {}, token.raw)
-        return read_token(raw)
+        raw = (word(place[name]) for place, name in held if name in place)
+        return next((read_token(one) for one in raw if one and one[0] != "{"), None)
 
     def _time(self, claims: dict[str, Any]) -> tuple[int | None, str | None]:
         """Return when it happened; for a line that bears no time, when at the latest and why."""
@@ -346,51 +326,74 @@ class _Line:
         # An authorization code is exchanged too, and that is an issuance.
         if any("exchang" in event and "code" not in event for event in self.events):
             return "exchange"
-        # Only an exchange puts an actor beside the subject (RFC 8693 section 4.1).
-        if claims.get("act") is not None or any(one.role == "subject" for one in self.parents):
+        if any(one.role == "subject" for one in self.parents):
             return "exchange"
         told = any("refresh" in one and not _REFRESH_TOKEN_MADE.search(one) for one in self.events)
-        return "refresh" if told else "issue"
+        if told:
+            return "refresh"
+        if self._is_old(claims):
+            return "use"
+        # Only an exchange puts an actor beside the subject (RFC 8693 section 4.1).
+        return "exchange" if claims.get("act") is not None else "issue"
+
+    def _is_old(self, claims: dict[str, Any]) -> bool:
+        """Return whether the token was made well before, by a line that does not say it makes."""
+        made = moment_us(claims.get("iat"))
+        if made is None or self.time is None or self.time - made <= _FRESH_US:
+            return False
+        return not any(_MAKES.search(event) for event in self.events)
 
     def _made(self) -> str | None:
-        made = any(_REFRESH_TOKEN_MADE.search(event) for event in self.events)
-        return "urn:ietf:params:oauth:token-type:refresh_token" if made else None
+        return _REFRESH_URN if any(map(_REFRESH_TOKEN_MADE.search, self.events)) else None
+
+    def _end(self) -> int | None:
+        """Return when the token ends by the answer that carried it."""
+        for place in self.responses:
+            lasts = place.get("expires_in")
+            if self.time is not None and type(lasts) is int and 0 < lasts < _LONGEST_S:
+                return self.time + lasts * 1_000_000
+        return None
 
     def _error(self) -> str | None:
         """Return why it failed; None where it did not."""
         if self.active is False:
             return "inactive_token"
-        for place in self.places:
+        places = [*self.places, *self.responses]
+        for place in places:
             found = place.get("error") or place.get("error_code")
             if found:
                 return word(found) or word(member(found, "error")) or "unspecified"
-        for place in self.places:
-            said = {
-                str(place.get(name)).strip().lower()
-                for name in ("outcome", "result", "success", "status")
-            }
-            codes = (place.get("status"), place.get("status_code"))
-            if said & _FAILURES or any(_is_error(one) for one in codes):
-                return "unspecified"
-        return None
+        return "unspecified" if any(map(_tells_failure, places)) else None
 
-    def _asked_for(self, token: Token) -> dict[str, Any]:
-        """Return the subject of a token that was refused: that of the one presented."""
+    def _asked_for(self, token: Token, client: str | None) -> dict[str, Any]:
+        """Return the subject of a token without claims: that of the one shown, or the client."""
         if token.claims:
             return {}
         shown = next((one.token for one in self.parents if one.token and one.role != "actor"), None)
+        if shown is None and client and self.grant in CLIENTS_OWN:
+            issuer = None if self.issuer == _NOBODY else self.issuer
+            return {"subject_id": client, "subject_issuer": issuer, "subject_kind": "client"}
         columns = columns_of(shown) if shown else {}
         return {name: one for name, one in columns.items() if name.startswith("subject_")}
 
     def _granted(self, columns: dict[str, Any]) -> dict[str, Any]:
         """Return what was granted, from the line where the claims do not say it."""
+        if columns["scope_known"]:
+            return {}
         names = ("granted_scopes", "granted_scope", "issued_scope", "scopes")
-        for place in [] if columns["scope_known"] else self.places:
-            for name in names:
-                found = scopes_in(place.get(name))
-                if found is not None:
-                    return {"scopes": found, "scope_known": True}
-        return {}
+        held = [(place, "scope") for place in self.responses]
+        held += [(place, name) for place in (*self.responses, *self.places) for name in names]
+        found = next(
+            (one for at, name in held if (one := scopes_in(at.get(name))) is not None), None
+        )
+        if (
+            found is None
+            and not self.failed
+            and any("access_token" in one for one in self.responses)
+        ):
+            # RFC 6749 section 5.1: an answer leaves the scope out where it is as requested.
+            found = self._requested() or None
+        return {} if found is None else {"scopes": found, "scope_known": True}
 
     def _requested(self) -> list[str]:
         named = [(place, name) for place in self.requests for name in ("scope", "scopes")]
@@ -410,27 +413,60 @@ class _Line:
 
     def _parents(self, claims: dict[str, Any]) -> Iterator[Parent]:
         for place in (*self.requests, *self.places):
-            for role in _PARENTS:
+            for role in ROLES:
                 if not role.members.isdisjoint(place) and (found := self._parent(place, role)):
                     yield Parent(role.role, *found)
-        refresh = self.text(*_REFRESH)
-        if refresh and self._op_by_grant() == "refresh":
-            yield Parent("refresh", Ref(self.issuer, "jti", refresh), None)
+        yield from self._refreshed()
         for name, kind in (("parent_jti", "jti"), ("par_hash", "par_hash")):
             # On the line, `parent_jti` was read above.
             if own := word(claims.get(name) if not self.is_bare or kind != "jti" else None):
                 yield Parent("source", Ref(self.issuer, kind, own), None)
 
-    def _parent(self, place: dict[str, Any], role: _Role) -> tuple[Ref, Token | None] | None:
+    def _refreshed(self) -> Iterator[Parent]:
+        """Yield the refresh token that was presented, by its id or as it is."""
+        if self._op_by_grant() != "refresh":
+            return
+        if named := self.text(*_REFRESH):
+            yield Parent("refresh", Ref(self.issuer, "jti", named), None)
+            return
+        held = [place.get("refresh_token") for place in self.requests]
+        held += [place.get(name) for place in self.places for name in _OLD_REFRESH]
+        held += [one.get("refresh_token") for one in self.places if "access_token" not in one]
+        token = next((one for value in held if (one := read_token(value))), None)
+        if token and (ref := reference(token, self.issuer)):
+            yield Parent("refresh", ref, token)
+
+    def _parent(self, place: dict[str, Any], role: Role) -> tuple[Ref, Token | None] | None:
         issuer = word(place.get(role.issuer)) or self.issuer
-        for name in role.held:
-            token = read_token(place.get(name))
+        held = [place[name] for name in role.held if name in place]
+        if are_claims(place.get(role.short)):
+            held.append(place[role.short])
+        for value in held:
+            token = claims_in(value) or read_token(value)
             if token and (ref := reference(token, issuer)):
                 return ref, token
         for name in role.named:
             if own := word(place.get(name)):
                 return Ref(issuer, "jti", own), None
         return None
+
+
+def _joined(found: Token, raw: Token | None, header: dict[str, Any]) -> Token:
+    """Return claims with the raw token beside them, unless that is another's."""
+    if raw is None or not _may_be_one(found.claims, raw.claims):
+        return Token(found.claims, {**header, **found.header}, found.raw)
+    return Token(found.claims, {**header, **found.header, **raw.header}, found.raw or raw.raw)
+
+
+def _may_be_one(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("jti", "uti") if name in one and name in other)
+
+
+def _tells_failure(place: dict[str, Any]) -> bool:
+    said = (place.get(name) for name in ("outcome", "result", "success", "status"))
+    if any(str(one).strip().lower() in _FAILURES for one in said if one is not None):
+        return True
+    return _is_error(place.get("status")) or _is_error(place.get("status_code"))
 
 
 def _is_error(code: Any) -> bool:
@@ -440,35 +476,17 @@ def _is_error(code: Any) -> bool:
     return type(code) is int and code >= _HTTP_ERROR
 
 
-def _active(record: dict[str, Any]) -> bool | None:
+def _active(line: dict[str, Any]) -> bool | None:
     """Return what introspection answered; None where nothing was introspected."""
-    for place in (record, *_dicts(record, CLAIMS_MEMBERS)):
-        if isinstance(found := place.get("active"), bool):
+    held = (line, *(line[name] for name in CLAIMS_MEMBERS if name in line))
+    for place in held:
+        if isinstance(place, dict) and isinstance(found := place.get("active"), bool):
             return found
     return None
 
 
-def _words(places: list[dict[str, Any]]) -> dict[str, str]:
-    """Return every text of these places by its name; the first place wins."""
-    return {
-        name: found
-        for place in reversed(places)
-        for name, value in place.items()
-        if (found := word(value))
-    }
-
-
 def _credential(ref: Ref | None) -> dict[str, str | None]:
     return {f"credential_{name}": getattr(ref, name, None) for name in Ref._fields}
-
-
-def _dicts(place: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [found for name in names if isinstance(found := place.get(name), dict)]
-
-
-def _header(place: dict[str, Any]) -> dict[str, Any]:
-    header = place.get("header")
-    return header if isinstance(header, dict) else {}
 
 
 def _hex(value: str | None, form: re.Pattern[str]) -> str | None:

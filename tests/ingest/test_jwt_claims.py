@@ -223,6 +223,38 @@ class TestClaims:
     def test_the_subject_s_kind_is_told_only_where_the_claims_tell_it(self, over, kind):
         assert row(claims(**over))["subject_kind"] == kind
 
+    def test_names_and_ids_may_be_numbers(self):
+        found = row(claims(sub=42, jti=2**70, client_id=7))
+
+        assert (found["subject_id"], found["client_id"]) == ("42", "7")
+        assert key_of(found) == (AS, "jti", str(2**70))
+
+    @pytest.mark.parametrize(
+        "own",
+        [
+            line(grant_type="client_credentials"),
+            line(claims=claims(sub="web@clients")),
+            line(claims=claims(gty="client-credentials")),
+            line(claims=claims(preferred_username="service-account-web")),
+        ],
+    )
+    def test_a_token_of_a_client_s_own_is_known_by_whatever_tells_it(self, own):
+        assert row(own)["subject_kind"] == "client"
+
+    def test_another_name_of_the_client_is_no_actor_beside_it(self):
+        found = row(claims(sub="web@clients"))
+
+        assert (found["actor_id"], found["actor_convention"]) == (None, None)
+
+    def test_an_actor_may_be_named_by_its_client_alone(self):
+        found = row(
+            claims(act={"client_id": "api", "act": {"sub": "b"}}, may_act={"client_id": "c"})
+        )
+
+        assert (actors(found), found["actor_id"]) == (["api", "b"], "api")
+        assert (found["act_malformed_reason"], found["parse_status"]) == (None, "ok")
+        assert found["may_act"] == [{"issuer": None, "subject": "c"}]
+
     def test_other_claims_of_a_person_are_not_kept(self):
         found = row(
             claims(name="do-not-store", email="do-not-store", act={"sub": "a", "n": "do-not-store"})
@@ -521,6 +553,92 @@ class TestLines:
         assert found["event_time"] > found["issued_at"]
         assert found["requested_scopes"] == []
 
+    @pytest.mark.parametrize(
+        "around",
+        [
+            {"response": {"access_token": jwt(CLAIMS), "token_type": "Bearer", "scope": "x"}},
+            {"response": {"body": {"access_token": jwt(CLAIMS)}}},
+            {"jwt": {"header": {"typ": "at+jwt"}, "payload": CLAIMS}},
+            {"token": {"raw_token": jwt(CLAIMS), "claims": CLAIMS}},
+            {"auth": {"claims": CLAIMS}},
+            {"event": {"claims": CLAIMS}},
+            {"data": CLAIMS | {"note": "issued"}},
+            {"decoded": CLAIMS},
+            {"tokenClaims": CLAIMS},
+            {"access-token-claims": CLAIMS},
+            {"claims": json.dumps(CLAIMS)},
+            {"headers": {"authorization": f"Bearer {jwt(CLAIMS)}"}},
+            {"subject": claims(jti="t-0"), "issued": CLAIMS},
+        ],
+    )
+    def test_a_token_is_found_wherever_loggers_put_it(self, around):
+        record = {"time": TIME} | around
+
+        assert key_of(rows(record)[0]) == (AS, "jti", "t-1")
+        assert SOURCE.recognises(record)
+
+    def test_names_are_read_in_any_spelling(self):
+        record = {
+            "eventTime": TIME,
+            "eventType": "token_exchange",
+            "grantType": EXCHANGE,
+            "clientId": "agent",
+            "requestedScopes": ["crm.read"],
+            "subjectToken": jwt(claims(jti="t-0")),
+            "issued-token-type": "urn:x",
+            "accessToken": jwt(claims(client_id=None)),
+        }
+
+        made, seen = rows(record)
+
+        assert (made["op"], made["client_id"], made["token_type"]) == ("exchange", "agent", "urn:x")
+        assert (made["requested_scopes"], made["parents"][0]["id"]) == (["crm.read"], "t-0")
+        assert key_of(seen) == (AS, "jti", "t-0")
+
+    def test_the_answer_to_a_request_tells_an_opaque_token_s_scope_and_end(self):
+        answer = {"access_token": "do-not-store-opaque", "expires_in": 60}
+        request = {"grant_type": "client_credentials", "client_id": "job", "scope": "a b"}
+
+        found = row({"time": TIME, "issuer": AS, "request": request, "response": answer})
+
+        assert found["credential_kind"] == "token_sha256"
+        assert (found["subject_id"], found["subject_kind"]) == ("job", "client")
+        # An answer without a scope grants what was asked for.
+        assert (found["scopes"], found["scope_known"]) == (["a", "b"], True)
+        assert found["expires_at"] - found["event_time"] == timedelta(seconds=60)
+        assert "do-not-store" not in str(found)
+
+    def test_a_refresh_leads_back_to_the_refresh_token_that_was_made(self):
+        old, new = "do-not-store-refresh-1", "do-not-store-refresh-2"
+        first = {"time": TIME, "response": {"access_token": jwt(CLAIMS), "refresh_token": old}}
+        again = {
+            "time": TIME,
+            "request": {"grant_type": "refresh_token", "refresh_token": old},
+            "response": {"access_token": jwt(claims(jti="t-2")), "refresh_token": new},
+        }
+
+        (_, kept), (access, refresh) = rows(first), rows(again)
+
+        assert kept["token_type"].endswith(":refresh_token")
+        assert kept["expires_at"] is None
+        shown = {"role": "refresh"} | dict(zip(("issuer", "kind", "id"), key_of(kept), strict=True))
+        assert (access["op"], access["parents"]) == ("refresh", [shown])
+        assert (refresh["parents"], key_of(refresh)) == ([shown], (AS, *key_of(refresh)[1:]))
+        assert key_of(refresh) != key_of(kept)
+        assert "do-not-store" not in str((kept, access, refresh))
+
+    def test_a_line_long_after_the_token_was_made_tells_of_its_use(self):
+        late = {"time": "2026-01-01T00:10:00Z", "claims": claims(act={"sub": "agent"})}
+
+        assert row(late)["op"] == "use"
+        assert row(late | {"event": "token.issued"})["op"] == "exchange"
+        assert row(late | {"time": "2026-01-01T00:00:30Z"})["op"] == "exchange"
+
+    def test_another_s_raw_token_beside_the_claims_is_no_alias_of_them(self):
+        found = row(line(token=jwt(claims(jti="t-9"))))
+
+        assert (key_of(found)[2], found["credential_aliases"]) == ("t-1", [])
+
     def test_an_id_is_kept_whole(self):
         assert row(line(id=2**70))["event_id"] == str(2**70)
 
@@ -750,6 +868,15 @@ class TestHostile:
         assert b"do-not-store" not in refusal.raw
         assert b'"jti":"x"' in refusal.raw
 
+    def test_a_refused_line_keeps_no_secret_at_any_depth_or_in_any_spelling(self):
+        deep = {"a": [{"refreshToken": "do-not-store", "Authorization": "do-not-store"}]}
+        record = {"note": "kept", "http": {"cookie": "do-not-store", "deep": deep}}
+
+        (refusal,) = adapt(record | {"clientSecret": "do-not-store"}).refusals
+
+        assert b"do-not-store" not in refusal.raw
+        assert b"kept" in refusal.raw
+
     def test_the_same_claims_twice_in_one_value_are_one_event(self):
         adapted = SOURCE.adapt(
             [json.dumps([CLAIMS, CLAIMS, claims(jti="t-2")]).encode()], Context()
@@ -770,6 +897,11 @@ class TestHostile:
         ({"sub": "a"}, False),
         ({"claims": {"sub": "a"}}, False),
         ({"token": "opaque-opaque-opaque"}, False),
+        ({"request": {"subject_token": jwt(CLAIMS)}}, True),
+        ({"response": {"access_token": jwt(CLAIMS)}}, True),
+        ({"claims": json.dumps(CLAIMS)}, True),
+        ({"headers": {"authorization": "Basic YTpi"}}, False),
+        ({"response": {"access_token": "opaque-opaque-opaque"}}, False),
         ({"type": "LOGIN", "details": {}}, False),
         ({"message": "x", "loggerName": "org.keycloak.services"}, False),
         ([CLAIMS], False),

@@ -21,18 +21,11 @@ import numpy as np
 from pipeline.events.conform import build_batch
 from pipeline.events.identity import digests, event_uids
 from pipeline.events.wire import Decoded
-from pipeline.ingest.claims import NAMES
-from pipeline.ingest.json_text import dump_json, member, parse_json
+from pipeline.ingest.json_text import dump_json, parse_json
 from pipeline.ingest.keycloak_event import is_keycloak_event, keycloak_rows
-from pipeline.ingest.raw_token import is_jws
+from pipeline.ingest.line_places import are_claims, tells_of_a_token, without_tokens
 from pipeline.ingest.sources import Adapted, Refusal
-from pipeline.ingest.token_line import (
-    CARRIERS,
-    RAW_MEMBERS,
-    Unusable,
-    line_rows,
-    without_tokens,
-)
+from pipeline.ingest.token_line import Unusable, line_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,26 +59,14 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("authorization_details.type, acr, tid, idtyp, typ, kid", "ext"),
 )
 
-_MARKS = frozenset({"iss", "sub", "jti", "uti", "act"})
 _Found = tuple[int, dict[str, Any], dict[str, Any]]
 
 
 def recognises(record: object) -> bool:
     """Return whether a record is claims, carries claims or a token, or is Keycloak's."""
-    if not isinstance(record, dict):
-        return False
-    if _are_claims(record) or is_keycloak_event(record):
-        return True
-    if isinstance(member(record, "response", "active"), bool):
-        return True
-    return any(_are_claims(record.get(name)) for name in CARRIERS) or any(
-        is_jws(record.get(name)) for name in RAW_MEMBERS
+    return isinstance(record, dict) and (
+        are_claims(record) or is_keycloak_event(record) or tells_of_a_token(record)
     )
-
-
-def _are_claims(value: Any) -> bool:
-    # One name alone could stand in any log.
-    return isinstance(value, dict) and bool(_MARKS & value.keys()) and len(NAMES & value.keys()) > 1
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
