@@ -135,7 +135,7 @@ def issuer_of(claims: dict[str, Any]) -> str | None:
 @lru_cache(maxsize=1024)
 def _one_name(issuer: str) -> str:
     entra = _ENTRA.match(issuer)
-    return f"entra:{entra[1]}" if entra else issuer
+    return f"entra:{entra[1].lower()}" if entra else issuer
 
 
 def reference(token: Token, issuer: str | None) -> Ref | None:

@@ -126,6 +126,18 @@ def test_a_token_is_known_by_both_issuers_that_it_may_carry():
     ]
 
 
+def test_a_request_and_its_sign_in_are_of_one_tenant_however_its_id_is_written():
+    """The exported records of Graph requests write it in capitals."""
+    shouted = f"/TENANTS/{TENANT.upper()}/PROVIDERS/MICROSOFT.AADIAM"
+
+    (token,) = rows(exported("SignInLogs", signed_in()))
+    (call,) = rows(
+        exported("MicrosoftGraphActivityLogs", requested(), resourceId=shouted), family="tool_call"
+    )
+
+    assert call["credential_issuer"] == token["credential_issuer"] == ISSUER
+
+
 def test_the_kinds_of_sign_in_tell_subjects_and_grants():
     managed = app_sign_in(
         managedServiceIdentity={"federatedTokenId": "f-1", "federatedTokenIssuer": "https://aks"}
@@ -470,6 +482,26 @@ def test_a_consent_is_of_the_principal_that_it_names_before_who_wrote_it():
     )
 
     assert [row["subject_id"] for row in found] == ["bob", "admin-1", None, "bob", None, None]
+
+
+def test_a_delegated_grant_is_for_the_client_among_its_changes_and_of_the_resource_it_is_told_of():
+    graph = "00000003-0000-0000-c000-000000000000"
+    changes = {
+        "DelegatedPermissionGrant.Scope": " Mail.Read",
+        "DelegatedPermissionGrant.ConsentType": "Principal",
+        "DelegatedPermissionGrant.PrincipalId": "bob",
+        "ServicePrincipal.ObjectID": "sp-client",
+        "ServicePrincipal.AppId": None,
+        "TargetId.ServicePrincipalNames": f"{graph}/ags.windows.net;{graph};https://graph",
+    }
+    told = [
+        {"displayName": name, "newValue": one and json.dumps(one)} for name, one in changes.items()
+    ]
+
+    (found,) = rows(audited("Add delegated permission grant", *told))
+
+    assert (found["client_id"], found["audience"]) == ("sp-client", [graph])
+    assert (found["subject_id"], found["scopes"]) == ("bob", ["Mail.Read"])
 
 
 def test_an_argument_in_a_request_s_path_is_not_kept():

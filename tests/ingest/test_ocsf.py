@@ -317,6 +317,62 @@ def test_the_class_may_stand_in_the_type_and_the_time_in_another_form():
     assert told(record).calls[0]["event_time"] == datetime(2026, 3, 2, 9, 0, 1, 250000, UTC)
 
 
+def test_a_time_in_another_unit_is_read_by_its_size():
+    found = calls(
+        *({"time": TIME * factor // 1000} for factor in (1, 1_000, 1_000_000, 1_000_000_000))
+    )
+
+    whole, *exact = [row["event_time"] for row in found]
+    assert whole == datetime(2026, 3, 2, 9, 0, 1, tzinfo=UTC)
+    assert set(exact) == {datetime(2026, 3, 2, 9, 0, 1, 250000, UTC)}
+
+
+def test_the_key_that_aws_answered_with_leads_back_to_the_key_that_asked():
+    role = "arn:aws:iam::111122223333:role/worker"
+    answer = {
+        "credentials": {
+            "accessKeyId": "ASIATAKENTAKENTAKEN1",
+            "secretAccessKey": "do-not-store",
+            "sessionToken": "do-not-store",
+            "expiration": "Mar 2, 2026, 10:00:00 AM",
+        },
+        "assumedRoleUser": {"arn": "arn:aws:sts::111122223333:assumed-role/worker/run-1"},
+    }
+    record = api(
+        cloud={"provider": "AWS", "account": {"uid": "111122223333"}},
+        actor={"user": {"uid": "AIDA1", "credential_uid": "AKIAASKEDASKEDASKED1"}},
+        api={
+            "operation": "AssumeRole",
+            "service": {"name": "sts.amazonaws.com"},
+            "request": {"data": json.dumps({"roleArn": role, "sourceIdentity": "ann"})},
+            "response": {"data": json.dumps(answer)},
+        },
+    )
+
+    found = told(record)
+    failed = told(record | {"status_id": 2})
+    (key,) = found.tokens
+
+    assert pick(key, "op", "credential_issuer", "credential_kind", "credential_id") == (
+        "assume",
+        "aws",
+        "access_key_id",
+        "ASIATAKENTAKENTAKEN1",
+    )
+    assert [(one["role"], one["id"]) for one in key["parents"]] == [
+        ("source", "AKIAASKEDASKEDASKED1")
+    ]
+    assert pick(key, "subject_id", "actor_id", "actor_issuer", "actor_convention") == (
+        "ann",
+        role,
+        "aws:111122223333",
+        "role_session",
+    )
+    assert key["expires_at"] == datetime(2026, 3, 2, 10, tzinfo=UTC)
+    assert "do-not-store" not in str(found.rows)
+    assert failed.tokens == []
+
+
 def test_other_classes_are_skipped_by_number():
     skipped = told(
         api(class_uid=2004, finding_info={"uid": "f"}), api(class_uid=4001), logon(session={})

@@ -321,14 +321,17 @@ def test_envelopes_are_opened_and_a_hook_brings_the_domain():
     }
     bridge = {"detail-type": "SystemLog", "detail": event(uuid="u-3")}
 
-    found = rows(hook, [bridge, event(uuid="u-4")], context=Context(), family="tool_call")
+    splunk = {"sourcetype": "OktaIM2:log", "time": 1, "event": event(uuid="u-5")}
+    found = rows(hook, [bridge, event(uuid="u-4")], splunk, context=Context(), family="tool_call")
 
     assert [(row["event_id"], row["source"]) for row in found] == [
         ("u-1", "okta.system_log:other.okta.example"),
         ("u-2", "okta.system_log:other.okta.example"),
         ("u-3", "okta.system_log"),
         ("u-4", "okta.system_log"),
+        ("u-5", "okta.system_log"),
     ]
+    assert recognises(splunk)
 
 
 def test_names_in_lower_case_are_read():

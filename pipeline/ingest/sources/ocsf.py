@@ -11,13 +11,18 @@ number, findings (2004) among them, which is what our own alerts are.
 
 An AI agent acts on behalf of the actor's user; without one, the application does, or else
 the user.  A call presents its delegation, else its token, else its user's credential.
-Reads no `raw_data`, `unmapped`, `observables`, headers, prompts, request or response data.
+Where AWS's token service answered with a key, that key is a token event: of the answer its id
+and end are read, and of the request the role.  Else reads no `raw_data`, `unmapped`,
+`observables`, headers, prompts, request or response data.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
+from pipeline.ingest.aws import moment, role_of
+from pipeline.ingest.json_text import member, parse_json
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -125,10 +130,59 @@ SHAPE = {
     "iam_role": _NAMED,
     "iam_roles": [_NAMED],
     "programmatic_credentials": [_CREDENTIAL],
+    # What `_prepared` reads of an answer.
+    "made": {
+        "key": "VARCHAR",
+        "role": "VARCHAR",
+        "session": "VARCHAR",
+        "expires": "VARCHAR",
+        "subject": "VARCHAR",
+        "source_identity": "VARCHAR",
+    },
 }
+_TAKES_KEY = re.compile(r"AssumeR\w+|GetSessionToken|GetFederationToken")
+_KEY = re.compile(r"ASIA[A-Z0-9]{8,}")
+
+
+def _prepared(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the key that AWS's token service answered with, apart."""
+    operation = member(record, "api", "operation")
+    if "made" in record:
+        record = {name: part for name, part in record.items() if name != "made"}
+    if not isinstance(operation, str) or not _TAKES_KEY.fullmatch(operation):
+        return record
+    answer, request = (_data(record, part) for part in ("response", "request"))
+    key = member(answer, "credentials", "accessKeyId")
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        return record
+    session = member(answer, "assumedRoleUser", "arn") or member(answer, "federatedUser", "arn")
+    expires = moment(member(answer, "credentials", "expiration"))
+    made = {
+        "key": key,
+        "role": member(request, "roleArn") or role_of(session if isinstance(session, str) else ""),
+        "session": session,
+        "expires": expires.isoformat() if expires else None,
+        "subject": member(answer, "subjectFromWebIdentityToken") or member(answer, "subject"),
+        "source_identity": member(answer, "sourceIdentity") or member(request, "sourceIdentity"),
+    }
+    return {**record, "made": made}
+
+
+def _data(record: dict[str, Any], part: str) -> Any:
+    """Return the arguments or the answer, which AWS writes as text."""
+    found = member(record, "api", part, "data")
+    if not isinstance(found, str):
+        return found
+    try:
+        return parse_json(found.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return None
+
+
 SOURCE = SqlSource(
     name="ocsf",
     shape=SHAPE,
+    prepare=_prepared,
     digests={
         "args_hash": ("api", "request", "data"),
         "result_hash": ("api", "response", "data"),
@@ -158,7 +212,7 @@ def recognises(record: object) -> bool:
     """Return whether a record has the members that every OCSF event has."""
     return (
         isinstance(record, dict)
-        and isinstance(record.get("class_uid"), int)
+        and any(str(record.get(name)).isdecimal() for name in ("class_uid", "type_uid"))
         and isinstance(record.get("metadata"), dict)
         and not {"time", "time_dt"}.isdisjoint(record)
     )

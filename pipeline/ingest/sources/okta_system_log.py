@@ -1,4 +1,4 @@
-"""Okta System Log: the API's lists, JSON lines, EventBridge and event hook envelopes.
+"""Okta System Log: the API's lists, JSON lines; envelopes of event hooks, EventBridge, Splunk.
 
 Grants, revocations, reuse and consents of the authorization servers are token events;
 everything else is one tool call, named by its `eventType`.  It is made with an API token,
@@ -78,9 +78,10 @@ def _events(document: Any) -> list[Any] | None:
     hooked = member(document, "data", "events")
     if isinstance(hooked, list):
         return [_of_org(event, document) for event in hooked]
-    detail = member(document, "detail")
-    if isinstance(detail, dict) and not {"eventType", "eventtype"}.isdisjoint(detail):
-        return [detail]
+    # EventBridge, and Splunk's event collector.
+    for detail in (member(document, "detail"), member(document, "event")):
+        if isinstance(detail, dict) and not {"eventType", "eventtype"}.isdisjoint(detail):
+            return [detail]
     return None
 
 
@@ -107,7 +108,7 @@ SOURCE = SqlSource(
     shape=_SHAPE,
     unwrap=_events,
     prepare=_prepared,
-    hidden=(("debugContext",), ("detail", "debugContext")),
+    hidden=(("debugContext",), ("detail", "debugContext"), ("event", "debugContext")),
 )
 
 

@@ -57,9 +57,15 @@ CREATE MACRO texts_of(value, separator) AS CASE
     ELSE list_filter(list_transform(string_split(value, separator), lambda x: text_of(x)), lambda x: x IS NOT NULL)
 END;
 
--- A time in milliseconds since 1970, or in RFC 3339.
+-- A time in milliseconds since 1970, or in RFC 3339.  A number that would be no year of ours as
+-- milliseconds is one of seconds, micro- or nanoseconds, which some producers write in their place.
 CREATE MACRO millis_of(value) AS CASE
-    WHEN value SIMILAR TO '[0-9]{1,16}' THEN TRY(make_timestamptz(CAST(value AS BIGINT) * 1000))
+    WHEN value SIMILAR TO '[0-9]{12,14}' THEN make_timestamptz(TRY_CAST(value AS BIGINT) * 1000)
+    WHEN value SIMILAR TO '[0-9]{1,19}' THEN TRY(make_timestamptz(CASE
+        WHEN length(value) < 12 THEN TRY_CAST(value AS BIGINT) * 1000000
+        WHEN length(value) < 18 THEN TRY_CAST(value AS BIGINT)
+        ELSE TRY_CAST(value AS BIGINT) // 1000
+    END))
     WHEN value SIMILAR TO '[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+' THEN TRY_CAST(value AS TIMESTAMPTZ)
 END;
 

@@ -2,8 +2,8 @@
 WITH record AS (
     SELECT *,
         r.properties AS p,
-        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
-            text_of(r.tenantId), text_of(r.properties.resourceTenantId), $instance) AS directory,
+        lower(coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
+            text_of(r.tenantId), text_of(r.properties.resourceTenantId), $instance)) AS directory,
         coalesce(text_of(r.properties.status.errorCode), text_of(r.properties.resultType), text_of(r.resultType)) AS code,
         list_filter(r.properties.targetResources[1].modifiedProperties, lambda one: one.displayName = 'KeyDescription')[1] AS keys
     FROM records

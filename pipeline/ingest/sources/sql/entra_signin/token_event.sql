@@ -3,8 +3,8 @@ WITH sign_in AS (
     SELECT *,
         r.properties AS p,
         lower(concat_ws(' ', r.category, r.type, array_to_string(r.properties.signInEventTypes, ' '))) AS log,
-        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
-            text_of(r.tenantId), text_of(r.properties.resourceTenantId), $instance) AS directory,
+        lower(coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
+            text_of(r.tenantId), text_of(r.properties.resourceTenantId), $instance)) AS directory,
         coalesce(text_of(r.properties.status.errorCode), text_of(r.properties.resultType), text_of(r.resultType)) AS code
     FROM records
     WHERE r.kind = 'sign_in'
@@ -23,7 +23,7 @@ told AS (
 consent AS (
     SELECT *,
         r.properties AS p,
-        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''), text_of(r.tenantId), $instance) AS directory,
+        lower(coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''), text_of(r.tenantId), $instance)) AS directory,
         lower(r.properties.activityDisplayName) AS activity,
         list_transform(r.properties.targetResources[1].modifiedProperties,
             lambda one: {'name': one.displayName, 'value': trim(coalesce(nullif(one.newValue, ''), one.oldValue), '" ')}) AS changes
@@ -34,7 +34,11 @@ agreed AS (
     SELECT *,
         coalesce(moment_of(p.activityDateTime), moment_of(r.time)) AS happened,
         list_filter(changes, lambda one: one.name = 'ConsentAction.Permissions')[1].value AS permissions,
-        list_filter(list_transform(regexp_extract_all(permissions, '\bPrincipalId: ([^],]+)', 1), lambda one: trim(one)), lambda one: one <> '')[-1] AS principal,
+        coalesce(list_filter(list_transform(regexp_extract_all(permissions, '\bPrincipalId: ([^],]+)', 1), lambda one: trim(one)), lambda one: one <> '')[-1],
+            nullif(list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.PrincipalId')[1].value, '')) AS principal,
+        -- A grant is told of the resource; the client that it is for stands among the changes.
+        coalesce(nullif(list_filter(changes, lambda one: one.name = 'ServicePrincipal.AppId')[1].value, ''),
+            nullif(list_filter(changes, lambda one: one.name = 'ServicePrincipal.ObjectID')[1].value, '')) AS granted_to,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.Scope')[1].value AS delegated,
         list_filter(changes, lambda one: one.name = 'DelegatedPermissionGrant.ConsentType')[1].value AS delegated_for,
         list_filter(changes, lambda one: one.name = 'ConsentContext.OnBehalfOfAll')[1].value AS for_all,
@@ -101,8 +105,9 @@ SELECT
         CASE WHEN p.managedServiceIdentity.federatedTokenId <> '' AND NOT is_secret THEN
             {'role': 'assertion', 'issuer': text_of(p.managedServiceIdentity.federatedTokenIssuer), 'kind': 'jti', 'id': text_of(p.managedServiceIdentity.federatedTokenId)} END
     ], lambda one: one IS NOT NULL) AS parents,
-    CASE WHEN p.homeTenantId <> '' AND p.resourceTenantId <> '' AND p.homeTenantId <> p.resourceTenantId THEN 'entra:' || p.homeTenantId END AS from_trust_domain,
-    CASE WHEN from_trust_domain IS NOT NULL THEN 'entra:' || p.resourceTenantId END AS to_trust_domain,
+    CASE WHEN p.homeTenantId <> '' AND p.resourceTenantId <> '' AND lower(p.homeTenantId) <> lower(p.resourceTenantId)
+        THEN 'entra:' || lower(p.homeTenantId) END AS from_trust_domain,
+    CASE WHEN from_trust_domain IS NOT NULL THEN 'entra:' || lower(p.resourceTenantId) END AS to_trust_domain,
     ext_of(
         ['category', 'correlationId', 'appDisplayName', 'userPrincipalName', 'servicePrincipalName', 'resourceDisplayName', 'authenticationProtocol', 'incomingTokenType',
             'clientCredentialType', 'servicePrincipalCredentialKeyId', 'servicePrincipalCredentialThumbprint', 'federatedCredentialId',
@@ -134,7 +139,7 @@ SELECT
     CASE WHEN outcome = 'success' THEN coalesce(consent_id, text_of(p.id), sha256) END AS credential_id,
     'consent' AS token_type,
     -- By its app id, as it signs in.
-    coalesce(nullif(split_part(names, ';', 1), ''), text_of(p.targetResources[1].id)) AS client_id,
+    coalesce(granted_to, nullif(split_part(names, ';', 1), ''), text_of(p.targetResources[1].id)) AS client_id,
     -- One for everybody is nobody's own; one that names nobody is of who consents, but not of who writes a grant.
     CASE WHEN NOT regexp_matches(concat_ws(' ', permissions, delegated_for,
             CASE WHEN lower(for_all) = 'true' THEN 'AllPrincipals' END), 'AllPrincipals')
@@ -148,6 +153,8 @@ SELECT
         array_to_string(regexp_extract_all(permissions, 'Scope: ([^],]*)', 1), ' '),
         delegated), '\s+'), lambda one: one <> ''))) AS scopes,
     len(scopes) > 0 AS scope_known,
+    list_filter([CASE WHEN granted_to IS NOT NULL THEN coalesce(nullif(regexp_extract(names, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'), ''),
+        text_of(p.targetResources[1].id)) END], lambda one: one IS NOT NULL) AS audience,
     ext_of(['activityDisplayName', 'initiatorName', 'targetDisplayName', 'correlationId', 'record_sha256'],
         [p.activityDisplayName, p.initiatedBy.user.userPrincipalName, p.targetResources[1].displayName, coalesce(p.correlationId, r.correlationId), sha256]) AS ext
 FROM agreed

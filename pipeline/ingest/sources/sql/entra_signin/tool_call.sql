@@ -3,8 +3,8 @@ WITH record AS (
     SELECT *,
         r.properties AS p,
         r.kind = 'graph' AS is_graph,
-        coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
-            text_of(r.tenantId), $instance) AS directory,
+        lower(coalesce(text_of(r.properties.aadTenantId), nullif(regexp_extract(r.resourceId, '(?i)^/tenants/([^/]+)', 1), ''),
+            text_of(r.tenantId), $instance)) AS directory,
         upper(coalesce(text_of(r.properties.requestMethod), '')) AS method,
         regexp_replace(regexp_replace(r.properties.requestUri, '^[A-Za-z]+://[^/]*', ''), '[?#].*$', '') AS bare,
         -- An argument in quotes may be what somebody searched for; one with a question mark lost its end.

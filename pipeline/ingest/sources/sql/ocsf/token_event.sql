@@ -186,6 +186,43 @@ used AS (
         CAST(MAP {} AS MAP(VARCHAR, VARCHAR)) AS ext
     FROM known
     WHERE class_uid = 6003 AND plain_of(granted.uid) IS NOT NULL AND plain_of(r.api.token.uid) IS NOT NULL
+),
+assumed AS (
+    -- A session's key that AWS's token service handed out: the way to whose it is.
+    SELECT
+        part,
+        coalesce(plain_of(r.metadata.uid), sha256) || '/key' AS event_id,
+        source,
+        told_at AS event_time,
+        seen_by AS observer,
+        plain_of(r.actor.session.uid) AS session_id,
+        'assume' AS op,
+        'success' AS outcome,
+        'aws' AS credential_issuer,
+        'access_key_id' AS credential_kind,
+        r.made.key AS credential_id,
+        'aws_session' AS token_type,
+        lower(regexp_replace(r.api.operation, '([a-z])([A-Z])', '\1_\2', 'g')) AS grant_type,
+        coalesce(plain_of(r.made.source_identity), plain_of(r.made.subject)) AS subject_id,
+        CASE WHEN plain_of(r.made.source_identity) IS NOT NULL THEN 'aws' END AS subject_issuer,
+        CASE WHEN subject_id IS NOT NULL THEN 'unknown' END AS subject_kind,
+        coalesce(plain_of(r.made.role), plain_of(r.made.session), doer) AS actor_id,
+        CASE WHEN actor_id LIKE 'arn:%' THEN nullif('aws:' || split_part(actor_id, ':', 5), 'aws:') ELSE realm END AS actor_issuer,
+        CASE WHEN plain_of(r.made.role) IS NOT NULL THEN 'role_session' ELSE 'none' END AS actor_convention,
+        false AS scope_known,
+        'aws' AS scope_dialect,
+        told_at AS issued_at,
+        millis_of(r.made.expires) AS expires_at,
+        -- A key is no parent of itself.
+        CAST(CASE WHEN caller SIMILAR TO 'A[KS]IA[A-Z0-9]+' AND caller <> r.made.key
+            THEN [{'role': 'source', 'issuer': 'aws', 'kind': 'access_key_id', 'id': caller}]
+            ELSE [] END AS STRUCT("role" VARCHAR, issuer VARCHAR, "kind" VARCHAR, id VARCHAR)[]) AS parents,
+        ext_of(['class_uid', 'callerId', 'sessionArn'], [CAST(class_uid AS VARCHAR), doer, plain_of(r.made.session)]) AS ext
+    FROM (SELECT *, coalesce(plain_of(r.actor.user.credential_uid), plain_of(r.actor.session.credential_uid)) AS caller FROM known)
+    WHERE r.made.key IS NOT NULL AND is_failed IS NOT TRUE
 )
 SELECT *, $tenant_id AS tenant_id
-FROM (SELECT * FROM authentications UNION ALL SELECT * FROM delegations UNION ALL SELECT * FROM used)
+FROM (
+    SELECT * FROM authentications UNION ALL SELECT * FROM delegations UNION ALL SELECT * FROM used
+    UNION ALL BY NAME SELECT * FROM assumed
+)
