@@ -215,6 +215,9 @@ def columns_of(token: Token, client: str | None = None, grant: str | None = None
 def _subject(claims: dict[str, Any], client: str | None, grant: str | None) -> dict[str, Any]:
     # Entra's `sub` differs between applications; `oid` is the user or service itself.
     subject = word(claims.get("oid")) if _is_entra(claims) else None
+    if "cid" in claims:
+        # Okta's `sub` is the name to sign in with; its log knows users by `uid`.
+        subject = word(claims.get("uid"))
     subject = subject or name_of(claims.get("sub"))
     return {
         "subject_id": subject,

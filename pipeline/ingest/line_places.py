@@ -49,6 +49,7 @@ _PARTS = ("payload", "auth", "oauth", "authorizer", "attributes", "extra")
 """Members that hold a line, or else the claims of a token."""
 REQUESTS = ("request", "params", "parameters", "request_params", "form")
 RESPONSES = ("response", "token_response", "result", "reply")
+GRANTS = ("grant_type", "grant")
 _BODIES = ("body", *REQUESTS[1:])
 _MADE = ("access_token", "refresh_token", "id_token", "issued_token_type")
 """Members of a token endpoint's answer that are no claims."""
@@ -178,10 +179,17 @@ def bearer_in(place: Place) -> str | None:
 
 def tells_of_a_token(record: dict[str, Any]) -> bool:
     """Return whether a line carries claims, a signed token or what introspection answered."""
+    if "family" in record:
+        return False  # a record of ours
     places = places_of(record)
     if any(are_claims(one) and not _IDS.isdisjoint(one) for one in places.line[1:]):
         return True
-    for place in (*places.line, *places.requests, *places.responses):
+    told = [*places.line, *places.requests, *places.responses]
+    if any(name in place for place in told for name in GRANTS) and any(
+        isinstance(place.get(name), str) for place in told for name in (*_RAW, "refresh_token")
+    ):
+        return True
+    for place in told:
         if any(name in place and _carries(place[name]) for name in _CARRIERS):
             return True
         if any(name in place and is_jws(place[name]) for name in _RAW):

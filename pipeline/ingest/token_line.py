@@ -24,6 +24,7 @@ from pipeline.ingest.claims import (
 from pipeline.ingest.json_text import digest, member
 from pipeline.ingest.line_places import (
     CLAIMS_MEMBERS,
+    GRANTS,
     MARKS,
     RAW_MEMBERS,
     ROLES,
@@ -47,7 +48,6 @@ _TIMES = (
 )
 _IDS = ("event_id", "log_id", "audit_id")
 _EVENTS = ("op", "operation", "event", "event_type", "event_name", "action", "type", "@type")
-_GRANTS = ("grant_type", "grant")
 _OPS = frozenset(
     (
         *("issue", "exchange", "assume", "refresh", "use", "introspect", "rotate", "revoke"),
@@ -145,7 +145,7 @@ class _Line:
         self.active = _active(self.places[0])
         named = issuer_of(claims) or self.text("issuer", "iss") or context.instance
         self.issuer = named or _NOBODY
-        self.grant = self.text(*_GRANTS)
+        self.grant = self.text(*GRANTS)
         found = self._parents(claims)
         self.parents = list({one[:2]: one for one in reversed([*found])}.values())[::-1]
         self.issuer = named or self._issuer_shown() or _NOBODY

@@ -229,6 +229,13 @@ class TestClaims:
         assert (found["subject_id"], found["client_id"]) == ("42", "7")
         assert key_of(found) == (AS, "jti", str(2**70))
 
+    def test_okta_s_user_is_known_by_the_id_that_its_log_writes(self):
+        token = claims(client_id=None, cid="0oa1", uid="00u1", sub="ann@okta.test")
+
+        assert row(token)["subject_id"] == "00u1"
+        assert row(claims(client_id=None, cid="0oa1", sub="0oa1"))["subject_kind"] == "client"
+        assert row(claims(uid="1000"))["subject_id"] == "ann"
+
     @pytest.mark.parametrize(
         "own",
         [
@@ -901,6 +908,9 @@ class TestHostile:
         ({"response": {"access_token": jwt(CLAIMS)}}, True),
         ({"claims": json.dumps(CLAIMS)}, True),
         ({"headers": {"authorization": "Basic YTpi"}}, False),
+        ({"grantType": "refresh_token", "refreshToken": "opaque-opaque"}, True),
+        ({"grant_type": "refresh_token"}, False),
+        ({"family": "token_event", "grant_type": "x", "token": jwt(CLAIMS)}, False),
         ({"response": {"access_token": "opaque-opaque-opaque"}}, False),
         ({"type": "LOGIN", "details": {}}, False),
         ({"message": "x", "loggerName": "org.keycloak.services"}, False),
