@@ -45,7 +45,7 @@ _TELLING_NAME = (
     r"(?i:secret[_-]?access[_-]?key|secret[_-]?key|session[_-]?token|security[_-]?token"
     r"|(?:access|refresh|id|auth|subject|actor|device|bearer|personal[_-]?access)[_-]?token"
     r"|client[_-]?(?:secret|assertion)|(?:api|private|account)[_-]?key"
-    r"|pass(?:word|wd|phrase)|authorization|saml[_-]?response|code[_-]?verifier|device[_-]?code|x-amz-signature)"
+    r"|pass(?:word|wd|phrase)|authorization|saml[_-]?(?:response|assertion)|code[_-]?verifier|device[_-]?code|x-amz-signature)"
 )
 _SHORT_NAME = r"(?<![A-Za-z0-9_-])(?i:token|secret|assertion|sig|signature|pwd|jwt|code|key)"
 _VALUE = r"[^\s&\"'\\,;#<>(){}\[\]]"
@@ -113,6 +113,8 @@ _SECRET_ENDINGS = (
     "cookie",
     "clientassertion",
     "codeverifier",
+    "samlassertion",
+    "samlresponse",
 )
 _RAW_NAMES = frozenset(
     {

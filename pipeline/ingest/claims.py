@@ -13,9 +13,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pipeline.events.limits import MAX_TIME_US, MIN_TIME_US
-from pipeline.events.values import to_text
 from pipeline.ingest.act_claim import read_act, read_may_act
-from pipeline.ingest.json_text import digest
+from pipeline.ingest.json_text import digest, dump_json
 from pipeline.ingest.raw_token import Token, digests_of, jwk_thumbprint
 
 CLIENT_CLAIMS = ("client_id", "azp", "cid", "appid")
@@ -234,7 +233,7 @@ def _kind(
     claims: dict[str, Any], subject: str, client: str | None, grant: str | None
 ) -> str | None:
     told = claims.get("xms_sub_fct")
-    facets = re.findall(r"\d+", to_text(told)) if told else []
+    facets = re.findall(r"\d+", _written(told) or "") if told else []
     if _AGENT_USER in facets:
         return "agent_user"
     if _AGENT in facets:
@@ -318,14 +317,19 @@ def _depth(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 31 else None
 
 
+def _written(facets: Any) -> str | None:
+    """Return numbers as they are written, in one text or as a list."""
+    return word(facets) or (dump_json(facets).decode() if facets else None)
+
+
 def _ext(token: Token, omitted: int) -> dict[str, str | None]:
     claims = token.claims
     types = [one for detail in _details(claims) if (one := word(detail.get("type")))]
     return {
         **{name: word(claims.get(name)) for name in _KEPT},
         "kid": word(token.header.get("kid")),
-        "xms_act_fct": to_text(claims["xms_act_fct"]) if claims.get("xms_act_fct") else None,
-        "xms_sub_fct": to_text(claims["xms_sub_fct"]) if claims.get("xms_sub_fct") else None,
+        "xms_act_fct": _written(claims.get("xms_act_fct")),
+        "xms_sub_fct": _written(claims.get("xms_sub_fct")),
         "authorization_details_types": " ".join(sorted(set(types))) or None,
         "act_omitted": str(omitted) if omitted else None,
     }

@@ -39,6 +39,7 @@ PLACED = {
     "Authorization: Basic dXNlcjpwYXNzd29yZA==": "dXNlcjpwYXNzd29yZA==",
     "Authorization: Bearer abc123def456": "abc123def456",
     '{"client_secret": "abc def"}': "abc",
+    '{"saml_assertion": "PHNhbWxwOlJlc3BvbnNl"}': "PHNhbWxwOlJlc3BvbnNl",
 }
 HARMLESS = (
     "7c9e6679-7425-40de-944b-e07fc1f90ae7",

@@ -824,6 +824,7 @@ class TestHostile:
             {"cnf": {"jwk": {"kty": ["RSA"]}}},
             {"authorization_details": {"type": "x"}},
             {"xms_sub_fct": {"a": [13]}},
+            {"xms_sub_fct": [2**70], "xms_act_fct": [[[]]]},
             {"del_max_depth": -1},
             {"del_max_depth": 2**40},
         ],

@@ -74,7 +74,10 @@ _SHAPE = {
 
 def _events(document: Any) -> list[Any] | None:
     if isinstance(document, list):
-        return [event for item in document for event in _events(item) or [item]]
+        inside = (_events(item) if isinstance(item, dict) else None for item in document)
+        return [
+            one for item, events in zip(document, inside, strict=True) for one in events or [item]
+        ]
     hooked = member(document, "data", "events")
     if isinstance(hooked, list):
         return [_of_org(event, document) for event in hooked]
