@@ -46,6 +46,7 @@ NOT_SHOWN: dict[str, dict[str, str]] = {
         "action_id": _TWIN,
         "actor.invoked_by": _TWIN,
         "actor.user.account.uid": _TWIN,
+        "api.request.data.roleArn": _TWIN,
         "authentication_token.type_id": _TWIN,
         "disposition_id": _TWIN,
         "secret_event.observer": _TWIN,

@@ -2,7 +2,7 @@
 
 One token event per line, of the token whose claims it carries; unless the line failed,
 one more for the token that it was exchanged for, where the line tells that token's
-claims too.  Known by `jti`
+claims too, and one for a refresh token that came with it.  Known by `jti`
 or `uti` and issuer, else by the digest of the token or of its claims.  The `act` claim
 is read outermost actor first, each with its issuer as received.  A line without a time
 of its own happened when its token was issued (`iat`, `nbf`), or before it ended and came
@@ -41,8 +41,8 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("time | ts | timestamp | ... | claims.iat | claims.nbf", "event_time"),
     ("event | type | op | grant_type | active | act | subject_token", "op"),
     ("error | outcome | status", "outcome, error"),
-    ("sub | oid (Entra)", "subject_id"),
-    ("xms_sub_fct, idtyp, client_id", "subject_kind"),
+    ("sub | oid (Entra) | uid (Okta)", "subject_id"),
+    ("xms_sub_fct, idtyp, client_id, grant_type, gty", "subject_kind"),
     ("act", "act_chain, act_truncated, act_malformed_reason, actor_id, actor_issuer"),
     ("client_id | azp | cid | appid", "client_id, actor_id where no act is"),
     ("may_act", "may_act"),
@@ -52,6 +52,8 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("iat, nbf, exp, auth_time", "issued_at, not_before, expires_at, auth_time"),
     ("cnf.jkt | cnf.x5t#S256 | cnf.jwk", "cnf_thumbprint"),
     ("subject_token | actor_token | assertion | refresh_token: claims, jti or raw", "parents"),
+    ("response.scope, response.expires_in", "scopes, expires_at where the claims tell none"),
+    ("response.refresh_token | new_refresh_token", "credential_id of a refresh token of its own"),
     ("parent_jti, par_hash", "parents"),
     ("typ, issued_token_type", "token_type"),
     ("txn, sid, origin_jti, trace_id", "txn_id, session_id, family_id, trace_id"),

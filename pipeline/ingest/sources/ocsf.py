@@ -21,7 +21,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ingest.aws import moment, role_of
 from pipeline.ingest.json_text import member, parse_json
 from pipeline.ingest.sql_source import SqlSource
 
@@ -109,8 +108,22 @@ SHAPE = {
     "api": {
         "operation": "VARCHAR",
         "service": _NAMED,
-        "request": {"uid": "VARCHAR"},
-        "response": {"code": "INTEGER", "error": "VARCHAR"},
+        "request": {
+            "uid": "VARCHAR",
+            "data": {"roleArn": "VARCHAR", "sourceIdentity": "VARCHAR"},
+        },
+        "response": {
+            "code": "INTEGER",
+            "error": "VARCHAR",
+            "data": {
+                "credentials": {"accessKeyId": "VARCHAR", "expiration": "VARCHAR"},
+                "assumedRoleUser": {"arn": "VARCHAR"},
+                "federatedUser": {"arn": "VARCHAR"},
+                "subject": "VARCHAR",
+                "subjectFromWebIdentityToken": "VARCHAR",
+                "sourceIdentity": "VARCHAR",
+            },
+        },
         "token": _TOKEN,
     },
     "cloud": {"provider": "VARCHAR", "region": "VARCHAR", "account": _ACCOUNT},
@@ -130,53 +143,27 @@ SHAPE = {
     "iam_role": _NAMED,
     "iam_roles": [_NAMED],
     "programmatic_credentials": [_CREDENTIAL],
-    # What `_prepared` reads of an answer.
-    "made": {
-        "key": "VARCHAR",
-        "role": "VARCHAR",
-        "session": "VARCHAR",
-        "expires": "VARCHAR",
-        "subject": "VARCHAR",
-        "source_identity": "VARCHAR",
-    },
 }
 _TAKES_KEY = re.compile(r"AssumeR\w+|GetSessionToken|GetFederationToken")
-_KEY = re.compile(r"ASIA[A-Z0-9]{8,}")
 
 
 def _prepared(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with the key that AWS's token service answered with, apart."""
+    """Return a record with what AWS's token service was asked and answered as no text."""
     operation = member(record, "api", "operation")
-    if "made" in record:
-        record = {name: part for name, part in record.items() if name != "made"}
     if not isinstance(operation, str) or not _TAKES_KEY.fullmatch(operation):
         return record
-    answer, request = (_data(record, part) for part in ("response", "request"))
-    key = member(answer, "credentials", "accessKeyId")
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
-        return record
-    session = member(answer, "assumedRoleUser", "arn") or member(answer, "federatedUser", "arn")
-    expires = moment(member(answer, "credentials", "expiration"))
-    made = {
-        "key": key,
-        "role": member(request, "roleArn") or role_of(session if isinstance(session, str) else ""),
-        "session": session,
-        "expires": expires.isoformat() if expires else None,
-        "subject": member(answer, "subjectFromWebIdentityToken") or member(answer, "subject"),
-        "source_identity": member(answer, "sourceIdentity") or member(request, "sourceIdentity"),
-    }
-    return {**record, "made": made}
+    parts = {part: _opened(member(record, "api", part)) for part in ("request", "response")}
+    return {**record, "api": {**record["api"], **parts}}
 
 
-def _data(record: dict[str, Any], part: str) -> Any:
-    """Return the arguments or the answer, which AWS writes as text."""
-    found = member(record, "api", part, "data")
-    if not isinstance(found, str):
-        return found
+def _opened(part: Any) -> Any:
+    data = member(part, "data")
+    if not isinstance(data, str):
+        return part
     try:
-        return parse_json(found.encode("utf-8", "surrogatepass"))
+        return {**part, "data": parse_json(data.encode("utf-8", "surrogatepass"))}
     except ValueError:
-        return None
+        return {**part, "data": None}
 
 
 SOURCE = SqlSource(

@@ -187,6 +187,22 @@ used AS (
     FROM known
     WHERE class_uid = 6003 AND plain_of(granted.uid) IS NOT NULL AND plain_of(r.api.token.uid) IS NOT NULL
 ),
+asked_for AS (
+    SELECT *, r.api.request.data AS asked, r.api.response.data AS answer
+    FROM known
+    WHERE is_failed IS NOT TRUE AND regexp_full_match(r.api.operation, 'AssumeR[A-Za-z]+|GetSessionToken|GetFederationToken')
+        AND lower(r.cloud.provider) IN ('aws', 'amazon', 'amazon web services')
+        AND r.api.response.data.credentials.accessKeyId SIMILAR TO 'ASIA[A-Z0-9]{8,}'
+),
+taken AS (
+    SELECT
+        *,
+        coalesce(plain_of(answer.sourceIdentity), plain_of(asked.sourceIdentity)) AS passed_on,
+        coalesce(plain_of(answer.assumedRoleUser.arn), plain_of(answer.federatedUser.arn)) AS session_arn,
+        coalesce(plain_of(asked.roleArn), regexp_replace(plain_of(answer.assumedRoleUser.arn), ':sts::([0-9]*):assumed-role/([^/]+)/.*', ':iam::\1:role/\2')) AS role,
+        coalesce(plain_of(r.actor.user.credential_uid), plain_of(r.actor.session.credential_uid)) AS caller
+    FROM asked_for
+),
 assumed AS (
     -- A session's key that AWS's token service handed out: the way to whose it is.
     SELECT
@@ -200,26 +216,25 @@ assumed AS (
         'success' AS outcome,
         'aws' AS credential_issuer,
         'access_key_id' AS credential_kind,
-        r.made.key AS credential_id,
+        answer.credentials.accessKeyId AS credential_id,
         'aws_session' AS token_type,
-        lower(regexp_replace(r.api.operation, '([a-z])([A-Z])', '\1_\2', 'g')) AS grant_type,
-        coalesce(plain_of(r.made.source_identity), plain_of(r.made.subject)) AS subject_id,
-        CASE WHEN plain_of(r.made.source_identity) IS NOT NULL THEN 'aws' END AS subject_issuer,
+        coalesce(passed_on, plain_of(answer.subjectFromWebIdentityToken), plain_of(answer.subject)) AS subject_id,
+        CASE WHEN passed_on IS NOT NULL THEN 'aws' END AS subject_issuer,
         CASE WHEN subject_id IS NOT NULL THEN 'unknown' END AS subject_kind,
-        coalesce(plain_of(r.made.role), plain_of(r.made.session), doer) AS actor_id,
+        coalesce(role, session_arn, doer) AS actor_id,
         CASE WHEN actor_id LIKE 'arn:%' THEN nullif('aws:' || split_part(actor_id, ':', 5), 'aws:') ELSE realm END AS actor_issuer,
-        CASE WHEN plain_of(r.made.role) IS NOT NULL THEN 'role_session' ELSE 'none' END AS actor_convention,
+        CASE WHEN role IS NOT NULL THEN 'role_session' ELSE 'none' END AS actor_convention,
         false AS scope_known,
         'aws' AS scope_dialect,
         told_at AS issued_at,
-        millis_of(r.made.expires) AS expires_at,
+        coalesce(millis_of(answer.credentials.expiration),
+            TRY_STRPTIME(answer.credentials.expiration, ['%b %d, %Y, %I:%M:%S %p', '%b %d, %Y %I:%M:%S %p'])) AS expires_at,
         -- A key is no parent of itself.
-        CAST(CASE WHEN caller SIMILAR TO 'A[KS]IA[A-Z0-9]+' AND caller <> r.made.key
+        CAST(CASE WHEN caller SIMILAR TO 'A[KS]IA[A-Z0-9]+' AND caller <> answer.credentials.accessKeyId
             THEN [{'role': 'source', 'issuer': 'aws', 'kind': 'access_key_id', 'id': caller}]
             ELSE [] END AS STRUCT("role" VARCHAR, issuer VARCHAR, "kind" VARCHAR, id VARCHAR)[]) AS parents,
-        ext_of(['class_uid', 'callerId', 'sessionArn'], [CAST(class_uid AS VARCHAR), doer, plain_of(r.made.session)]) AS ext
-    FROM (SELECT *, coalesce(plain_of(r.actor.user.credential_uid), plain_of(r.actor.session.credential_uid)) AS caller FROM known)
-    WHERE r.made.key IS NOT NULL AND is_failed IS NOT TRUE
+        ext_of(['class_uid', 'callerId', 'sessionArn'], [CAST(class_uid AS VARCHAR), doer, session_arn]) AS ext
+    FROM taken
 )
 SELECT *, $tenant_id AS tenant_id
 FROM (
