@@ -26,6 +26,9 @@ class ActClaim(NamedTuple):
     """ToolHive's words for it, and `sub_missing`."""
 
 
+_NONE = ActClaim([], False, 0, None)
+
+
 def read_act(claim: Any) -> ActClaim:
     """Return the actors of an `act` claim; the first violation gives the reason.
 
@@ -33,7 +36,7 @@ def read_act(claim: Any) -> ActClaim:
     and stand for somebody else.
     """
     if claim is None:
-        return ActClaim([], False, 0, None)
+        return _NONE
     if not isinstance(claim, dict):
         return ActClaim([], True, 0, "act_not_object")
     actors: list[Principal] = []

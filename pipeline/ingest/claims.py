@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pipeline.events.limits import MAX_TIME_US, MIN_TIME_US
-from pipeline.ingest.act_claim import read_act, read_may_act
+from pipeline.ingest.act_claim import ActClaim, read_act, read_may_act
 from pipeline.ingest.json_text import digest, dump_json
 from pipeline.ingest.raw_token import Token, digests_of, jwk_thumbprint
 
@@ -45,6 +45,7 @@ _TYPES = {
     "txntoken+jwt": "txn_token",
     "oauth-id-jag+jwt": "id-jag",
 }
+_FACETS = ("xms_act_fct", "xms_sub_fct")
 _KEPT = ("typ", "idtyp", "acr", "tid", "ver", "xms_par_app_azp")
 
 
@@ -164,7 +165,9 @@ def aliases(token: Token, own: Ref) -> list[dict[str, str | None]]:
         named.append(own._replace(issuer=issuer))
     made = digests_of(token.raw) if token.raw else {}
     named += [Ref(own.issuer, kind, one) for kind, one in made.items()]
-    return [ref._asdict() for ref in named if ref != own]
+    return [
+        {"issuer": at, "kind": kind, "id": one} for at, kind, one in named if (at, kind, one) != own
+    ]
 
 
 def client_of(claims: dict[str, Any]) -> str | None:
@@ -183,12 +186,13 @@ def columns_of(token: Token, client: str | None = None, grant: str | None = None
     may_act, is_whole = read_may_act(claims.get("may_act"))
     times = {name: moment_us(claims.get(name)) for name in ("iat", "nbf", "exp", "auth_time")}
     unread = [name for name, time in times.items() if time is None and claims.get(name) is not None]
-    client = client_of(claims) or client
+    client, issuer = client_of(claims) or client, issuer_of(claims)
+    is_entra = issuer is not None and issuer.startswith("entra:")
     partial = bool(unread or act.malformed_reason or act.omitted) or not is_whole
     return {
-        **_subject(claims, client, grant),
-        **_actor(claims, client, act.actors, is_asserted=act.is_asserted),
-        **_authority(claims),
+        **_subject(claims, client, grant, issuer, is_entra=is_entra),
+        **_actor(claims, client, act, issuer),
+        **_authority(claims, is_entra=is_entra),
         "act_chain": act.actors,
         "act_truncated": bool(act.omitted),
         "act_malformed_reason": act.malformed_reason,
@@ -211,27 +215,29 @@ def columns_of(token: Token, client: str | None = None, grant: str | None = None
     }
 
 
-def _subject(claims: dict[str, Any], client: str | None, grant: str | None) -> dict[str, Any]:
+def _subject(
+    claims: dict[str, Any],
+    client: str | None,
+    grant: str | None,
+    issuer: str | None,
+    *,
+    is_entra: bool,
+) -> dict[str, Any]:
     # Entra's `sub` differs between applications; `oid` is the user or service itself.
-    subject = word(claims.get("oid")) if _is_entra(claims) else None
+    subject = word(claims.get("oid")) if is_entra else None
     if "cid" in claims:
         # Okta's `sub` is the name to sign in with; its log knows users by `uid`.
         subject = word(claims.get("uid"))
     subject = subject or name_of(claims.get("sub"))
-    return {
-        "subject_id": subject,
-        "subject_issuer": issuer_of(claims) if subject else None,
-        "subject_kind": _kind(claims, subject, client, grant) if subject else None,
-    }
+    if subject is None:
+        return {}
+    kind = _kind(claims, subject, is_entra=is_entra)
+    if kind is None and _is_client(claims, subject, client, grant):
+        kind = "client"
+    return {"subject_id": subject, "subject_issuer": issuer, "subject_kind": kind}
 
 
-def _is_entra(claims: dict[str, Any]) -> bool:
-    return (issuer_of(claims) or "").startswith("entra:")
-
-
-def _kind(
-    claims: dict[str, Any], subject: str, client: str | None, grant: str | None
-) -> str | None:
+def _kind(claims: dict[str, Any], subject: str, *, is_entra: bool) -> str | None:
     told = claims.get("xms_sub_fct")
     facets = re.findall(r"\d+", _written(told) or "") if told else []
     if _AGENT_USER in facets:
@@ -242,9 +248,7 @@ def _kind(
         return "workload"
     if subject.startswith("system:serviceaccount:"):
         return "service_account"
-    if _is_entra(claims) and claims.get("idtyp") == "app":
-        return "service_account"
-    return "client" if _is_client(claims, subject, client, grant) else None
+    return "service_account" if is_entra and claims.get("idtyp") == "app" else None
 
 
 def _is_client(claims: dict[str, Any], subject: str, client: str | None, grant: str | None) -> bool:
@@ -258,11 +262,11 @@ def _is_client(claims: dict[str, Any], subject: str, client: str | None, grant: 
 
 
 def _actor(
-    claims: dict[str, Any], client: str | None, actors: list[Any], *, is_asserted: bool
+    claims: dict[str, Any], client: str | None, act: ActClaim, issuer: str | None
 ) -> dict[str, Any]:
     """Return who holds the token: the outermost actor, else the client where it is another."""
-    if is_asserted:
-        first = actors[0] if actors else {}
+    if act.is_asserted:
+        first = act.actors[0] if act.actors else {}
         return {
             "actor_id": first.get("subject"),
             "actor_issuer": first.get("issuer"),
@@ -272,18 +276,18 @@ def _actor(
         return {}
     return {
         "actor_id": client,
-        "actor_issuer": issuer_of(claims),
+        "actor_issuer": issuer,
         "actor_convention": "client_id",
     }
 
 
-def _authority(claims: dict[str, Any]) -> dict[str, Any]:
+def _authority(claims: dict[str, Any], *, is_entra: bool) -> dict[str, Any]:
     """Return the scopes; of rich authorization only what is a scope by another name."""
     for name in ("scope", "scp", "scopes"):
         found = scopes_in(claims.get(name))
         if found is not None:
             return {"scopes": found, "scope_known": True}
-    roles = texts(claims.get("roles")) if _is_entra(claims) else None
+    roles = texts(claims.get("roles")) if is_entra else None
     if roles is not None:
         return {"scopes": roles, "scope_known": True}
     for detail in _details(claims):
@@ -324,12 +328,13 @@ def _written(facets: Any) -> str | None:
 
 def _ext(token: Token, omitted: int) -> dict[str, str | None]:
     claims = token.claims
-    types = [one for detail in _details(claims) if (one := word(detail.get("type")))]
-    return {
-        **{name: word(claims.get(name)) for name in _KEPT},
-        "kid": word(token.header.get("kid")),
-        "xms_act_fct": _written(claims.get("xms_act_fct")),
-        "xms_sub_fct": _written(claims.get("xms_sub_fct")),
-        "authorization_details_types": " ".join(sorted(set(types))) or None,
-        "act_omitted": str(omitted) if omitted else None,
-    }
+    types = {one for detail in _details(claims) if (one := word(detail.get("type")))}
+    found = {name: word(claims[name]) for name in _KEPT if name in claims}
+    found |= {name: _written(claims[name]) for name in _FACETS if name in claims}
+    if "kid" in token.header:
+        found["kid"] = word(token.header["kid"])
+    if types:
+        found["authorization_details_types"] = " ".join(sorted(types))
+    if omitted:
+        found["act_omitted"] = str(omitted)
+    return found

@@ -51,10 +51,20 @@ REQUESTS = ("request", "params", "parameters", "request_params", "form")
 RESPONSES = ("response", "token_response", "result", "reply")
 GRANTS = ("grant_type", "grant")
 _BODIES = ("body", *REQUESTS[1:])
+_ASK_OR_ANSWER = frozenset({*REQUESTS, *RESPONSES})
+_HOLD = _ASK_OR_ANSWER | {*_WRAPPERS, *_PARTS}
 _MADE = ("access_token", "refresh_token", "id_token", "issued_token_type")
 """Members of a token endpoint's answer that are no claims."""
 _BEARER = re.compile(r"(?i)(?:bearer|dpop)\s")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_FAILURES = frozenset(
+    (
+        *("failure", "failed", "fail", "error", "false", "deny", "denied", "rejected"),
+        *("unauthorized", "forbidden", "invalid"),
+    )
+)
+_HTTP_ERROR = 400
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _DEEPEST = 64
 
 Place = dict[str, Any]
@@ -96,6 +106,7 @@ ROLES = (
     _role("assertion", "assertion", "assertion"),
     _role("source", "parent_token", "parent"),
 )
+OF_PARENTS = frozenset().union(*(role.members for role in ROLES))
 _CARRIERS = (*CLAIMS_MEMBERS, *(name for role in ROLES for name in (*role.held, role.short)))
 _RAW = (*RAW_MEMBERS, *(role.held[-1] for role in ROLES))
 _SECRETS = frozenset({*_RAW, "client_assertion", "refresh_token", "id_token", "code", "cookie"})
@@ -124,8 +135,12 @@ def dicts(place: Place, names: tuple[str, ...]) -> list[Place]:
 def places_of(record: dict[str, Any]) -> Places:
     """Return the objects of a line that tell of tokens."""
     top = spelt(record)
+    if _HOLD.isdisjoint(top):
+        return Places([top], [], [])
     parts = (one for one in dicts(top, _PARTS) if not are_claims(one))
     line = [top, *dicts(top, _WRAPPERS), *parts]
+    if all(_ASK_OR_ANSWER.isdisjoint(place) for place in line):
+        return Places(line, [], [])
     around = [one for place in line for one in dicts(place, REQUESTS)]
     answers = [one for place in line for one in dicts(place, RESPONSES)]
     requests = around + [one for place in around for one in dicts(place, _BODIES)]
@@ -164,10 +179,45 @@ def _parsed(text: str) -> Any:
         return None
 
 
+def joined(found: Token, raw: Token | None, header: dict[str, Any]) -> Token:
+    """Return claims with the raw token beside them, unless that is another's."""
+    if raw is None or not _may_be_one(found.claims, raw.claims):
+        return Token(found.claims, {**header, **found.header}, found.raw)
+    return Token(found.claims, {**header, **found.header, **raw.header}, found.raw or raw.raw)
+
+
+def _may_be_one(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("jti", "uti") if name in one and name in other)
+
+
+def introspected(line: dict[str, Any]) -> bool | None:
+    """Return what introspection answered; None where nothing was introspected."""
+    held = (line, *(line[name] for name in CLAIMS_MEMBERS if name in line))
+    for place in held:
+        if isinstance(place, dict) and isinstance(found := place.get("active"), bool):
+            return found
+    return None
+
+
 def header_in(place: Place) -> dict[str, Any]:
     """Return the header of a token beside its claims."""
     header = place.get("header")
     return header if isinstance(header, dict) else {}
+
+
+def tells_failure(place: dict[str, Any]) -> bool:
+    """Return whether a line's verdict, or its HTTP status, is a failure."""
+    said = (place.get(name) for name in ("outcome", "result", "success", "status"))
+    if any(str(one).strip().lower() in _FAILURES for one in said if one is not None):
+        return True
+    return _is_error(place.get("status")) or _is_error(place.get("status_code"))
+
+
+def _is_error(code: Any) -> bool:
+    """Return whether an HTTP status, a number or its digits, tells of an error."""
+    if isinstance(code, str) and _DIGITS.fullmatch(code.strip()):
+        code = int(code)
+    return type(code) is int and code >= _HTTP_ERROR
 
 
 def bearer_in(place: Place) -> str | None:

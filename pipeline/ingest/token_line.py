@@ -6,7 +6,7 @@ Pure.  Reads named members only, so that nothing else of a line can reach a row.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.ingest.claims import (
@@ -26,6 +26,7 @@ from pipeline.ingest.line_places import (
     CLAIMS_MEMBERS,
     GRANTS,
     MARKS,
+    OF_PARENTS,
     RAW_MEMBERS,
     ROLES,
     Role,
@@ -33,7 +34,10 @@ from pipeline.ingest.line_places import (
     bearer_in,
     claims_in,
     header_in,
+    introspected,
+    joined,
     places_of,
+    tells_failure,
 )
 from pipeline.ingest.raw_token import Token, read_token
 
@@ -72,21 +76,19 @@ _FRESH_US = 60_000_000
 """A line this long after the token was made tells of it, and does not make it."""
 _REFRESH_TOKEN_MADE = re.compile("refresh_?token_?(?:issu|creat)")
 _REFUSALS = frozenset({"deny", "reuse_detected"})
-_MAKING = frozenset({"issue", "exchange", "refresh"})
-_FAILURES = frozenset(
-    (
-        *("failure", "failed", "fail", "error", "false", "deny", "denied", "rejected"),
-        *("unauthorized", "forbidden", "invalid"),
-    )
+_HOLD_CLAIMS, _HOLD_RAW = frozenset(CLAIMS_MEMBERS), frozenset(RAW_MEMBERS)
+_VERDICTS = frozenset(
+    ("error", "error_code", "outcome", "result", "success", "status", "status_code")
 )
+_GRANTED = ("granted_scopes", "granted_scope", "issued_scope", "scopes")
+_ASKED = frozenset({"scope", "scopes", "requested_scopes", "requested_scope"})
+_MAKING = frozenset({"issue", "exchange", "refresh"})
 
 
 _REFRESH = ("refresh_token_jti", "refresh_token_id", "refresh_jti")
 _OLD_REFRESH = ("refresh_token_claims", "old_refresh_token", "presented_refresh_token")
 _REFRESH_URN = "urn:ietf:params:oauth:token-type:refresh_token"
-_HTTP_ERROR = 400
 _LONGEST_S = 1 << 32
-_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
 
@@ -142,7 +144,11 @@ class _Line:
             # What lies deeper in a token is of its claims, not of the line.
             self.places, self.responses = self.places[:1], []
         self.told = [*self.places, *self.responses, *self.requests]
-        self.active = _active(self.places[0])
+        # All members by name, those of the line before others: most names are nowhere.
+        self.members: dict[str, Any] = {}
+        for place in reversed(self.told):
+            self.members.update(place)
+        self.active = introspected(self.places[0])
         named = issuer_of(claims) or self.text("issuer", "iss") or context.instance
         self.issuer = named or _NOBODY
         self.grant = self.text(*GRANTS)
@@ -160,9 +166,10 @@ class _Line:
     def text(self, *names: str) -> str | None:
         """Return the first text of these names, in the line before what was requested."""
         for name in names:
-            for place in self.told:
-                if (found := place.get(name)) is not None and (one := word(found)):
-                    return one
+            if name in self.members:
+                for place in self.told:
+                    if one := word(place.get(name)):
+                        return one
         return None
 
     def _issuer_shown(self) -> str | None:
@@ -200,7 +207,9 @@ class _Line:
             "consent_id": self.text("consent_id", "grant_id"),
             "requested_scopes": self._requested(),
             "parents": [
-                {"role": one.role, **one.ref._asdict()} for one in self.parents if one.ref != own
+                {"role": role, "issuer": ref.issuer, "kind": ref.kind, "id": ref.id}
+                for role, ref, _ in self.parents
+                if ref != own
             ],
             "revoke_target": "token" if is_revoked else None,
             "revoke_reason": self.text("revoke_reason", "reason") if is_revoked else None,
@@ -274,21 +283,24 @@ class _Line:
     def _token(self) -> Token | None:
         raw = self._raw()
         for place in (*self.places, *self.responses):
+            if _HOLD_CLAIMS.isdisjoint(place):
+                continue
             for name in CLAIMS_MEMBERS:
                 if name in place and (found := claims_in(place[name])):
-                    return _joined(found, raw, header_in(place))
+                    return joined(found, raw, header_in(place))
         if raw and raw.claims:
             return raw
         if MARKS & self.record.keys():
             return Token(self.record, {}, raw.raw if raw else None)
         held = next((place for place in self.places[1:] if are_claims(place)), None)
         if held:
-            return _joined(Token(held, {}, None), raw, {})
+            return joined(Token(held, {}, None), raw, {})
         return raw or (None if self.requests else read_token(bearer_in(self.places[0])))
 
     def _raw(self) -> Token | None:
         """Return the raw token that the line is about."""
-        held = [(place, name) for place in (*self.places, *self.responses) for name in RAW_MEMBERS]
+        places = [one for one in (*self.places, *self.responses) if not _HOLD_RAW.isdisjoint(one)]
+        held = [(place, name) for place in places for name in RAW_MEMBERS]
         # Introspection and revocation ask about a token by that name (RFC 7662, RFC 7009).
         held += [(place, "token") for place in self.requests]
         raw = (word(place[name]) for place, name in held if name in place)
@@ -296,9 +308,13 @@ class _Line:
 
     def _time(self, claims: dict[str, Any]) -> tuple[int | None, str | None]:
         """Return when it happened; for a line that bears no time, when at the latest and why."""
-        named = [(place, name) for name in _TIMES for place in self.places if name in place]
-        for place, name in [*named, (claims, "iat"), (claims, "nbf")]:
-            if (found := moment_us(place.get(name))) is not None:
+        for name in _TIMES:
+            if name in self.members:
+                for place in self.places:
+                    if (found := moment_us(place.get(name))) is not None:
+                        return found, None
+        for name in ("iat", "nbf"):
+            if (found := moment_us(claims.get(name))) is not None:
                 return found, None
         if self.context.received_at is None:
             return None, None
@@ -310,10 +326,9 @@ class _Line:
             return named
         if self.active is not None:
             return "introspect"
-        for event in self.events:
-            for pattern, op in _STRONG:
-                if pattern.search(event):
-                    return op
+        said = next((op for event in self.events if (op := _op_of(event))), None)
+        if said:
+            return said
         return self._op_by_grant() if self.grant else self._op_by_signs(claims)
 
     def _op_by_grant(self) -> str:
@@ -358,12 +373,12 @@ class _Line:
         """Return why it failed; None where it did not."""
         if self.active is False:
             return "inactive_token"
-        places = [*self.places, *self.responses]
+        places = [one for one in (*self.places, *self.responses) if not _VERDICTS.isdisjoint(one)]
         for place in places:
             found = place.get("error") or place.get("error_code")
             if found:
                 return word(found) or word(member(found, "error")) or "unspecified"
-        return "unspecified" if any(map(_tells_failure, places)) else None
+        return "unspecified" if any(map(tells_failure, places)) else None
 
     def _asked_for(self, token: Token, client: str | None) -> dict[str, Any]:
         """Return the subject of a token without claims: that of the one shown, or the client."""
@@ -380,8 +395,8 @@ class _Line:
         """Return what was granted, from the line where the claims do not say it."""
         if columns["scope_known"]:
             return {}
-        names = ("granted_scopes", "granted_scope", "issued_scope", "scopes")
         held = [(place, "scope") for place in self.responses]
+        names = [name for name in _GRANTED if name in self.members]
         held += [(place, name) for place in (*self.responses, *self.places) for name in names]
         found = next(
             (one for at, name in held if (one := scopes_in(at.get(name))) is not None), None
@@ -396,6 +411,8 @@ class _Line:
         return {} if found is None else {"scopes": found, "scope_known": True}
 
     def _requested(self) -> list[str]:
+        if _ASKED.isdisjoint(self.members):
+            return []
         named = [(place, name) for place in self.requests for name in ("scope", "scopes")]
         # Beside the claims `scope` is what was asked for; among them it is what was granted.
         own = ("requested_scopes", "requested_scope") + (() if self.is_bare else ("scope",))
@@ -413,6 +430,8 @@ class _Line:
 
     def _parents(self, claims: dict[str, Any]) -> Iterator[Parent]:
         for place in (*self.requests, *self.places):
+            if OF_PARENTS.isdisjoint(place):
+                continue
             for role in ROLES:
                 if not role.members.isdisjoint(place) and (found := self._parent(place, role)):
                     yield Parent(role.role, *found)
@@ -451,42 +470,15 @@ class _Line:
         return None
 
 
-def _joined(found: Token, raw: Token | None, header: dict[str, Any]) -> Token:
-    """Return claims with the raw token beside them, unless that is another's."""
-    if raw is None or not _may_be_one(found.claims, raw.claims):
-        return Token(found.claims, {**header, **found.header}, found.raw)
-    return Token(found.claims, {**header, **found.header, **raw.header}, found.raw or raw.raw)
-
-
-def _may_be_one(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(one[name] == other[name] for name in ("jti", "uti") if name in one and name in other)
-
-
-def _tells_failure(place: dict[str, Any]) -> bool:
-    said = (place.get(name) for name in ("outcome", "result", "success", "status"))
-    if any(str(one).strip().lower() in _FAILURES for one in said if one is not None):
-        return True
-    return _is_error(place.get("status")) or _is_error(place.get("status_code"))
-
-
-def _is_error(code: Any) -> bool:
-    """Return whether an HTTP status, a number or its digits, tells of an error."""
-    if isinstance(code, str) and _DIGITS.fullmatch(code.strip()):
-        code = int(code)
-    return type(code) is int and code >= _HTTP_ERROR
-
-
-def _active(line: dict[str, Any]) -> bool | None:
-    """Return what introspection answered; None where nothing was introspected."""
-    held = (line, *(line[name] for name in CLAIMS_MEMBERS if name in line))
-    for place in held:
-        if isinstance(place, dict) and isinstance(found := place.get("active"), bool):
-            return found
-    return None
+@lru_cache(maxsize=1024)
+def _op_of(event: str) -> str | None:
+    """Return what an event says whatever was granted; a log has few kinds of them."""
+    return next((op for pattern, op in _STRONG if pattern.search(event)), None)
 
 
 def _credential(ref: Ref | None) -> dict[str, str | None]:
-    return {f"credential_{name}": getattr(ref, name, None) for name in Ref._fields}
+    issuer, kind, own = ref or (None, None, None)
+    return {"credential_issuer": issuer, "credential_kind": kind, "credential_id": own}
 
 
 def _hex(value: str | None, form: re.Pattern[str]) -> str | None:
