@@ -158,6 +158,27 @@ def test_a_refresh_says_so_and_guesses_no_parent():
     assert (row["op"], row["parents"], row["family_id"]) == ("refresh", [], None)
 
 
+def test_a_refresh_goes_on_with_the_same_grant_of_its_session():
+    def told(grant_type, scopes, session):
+        record = grant(grant_type, ALICE, CRM, token("access_token", "AT.1"), grantedScopes=scopes)
+        return record | {"authenticationContext": {"externalSessionId": session}}
+
+    found = rows(
+        told("authorization_code", "crm.read, offline_access", "102x"),
+        told("refresh_token", "offline_access crm.read", "102x"),
+        told("refresh_token", "crm.read", "102x"),
+        told("refresh_token", "offline_access crm.read", "102y"),
+        told("refresh_token", "offline_access crm.read", "unknown"),
+        told("refresh_token", "offline_access crm.read", "trs1"),
+        told("client_credentials", "crm.read", "102x"),
+    )
+
+    first, again, narrower, elsewhere, *none = [row["family_id"] for row in found]
+    assert first == again
+    assert len({first, narrower, elsewhere}) == 3
+    assert none == [None] * 3
+
+
 def test_an_id_token_allows_nothing():
     kind = "app.oauth2.token.grant.id_token"
 

@@ -18,7 +18,9 @@ WITH event AS (
         list_filter(r.target, lambda one: regexp_matches(lower(one.type), '^(access_token|refresh_token|id_token|id_jag|token)$') AND one.id <> '') AS tokens,
         regexp_matches(r.actor.type, '(?i)app|client|workload|agent') AS by_app,
         CASE WHEN r.eventType LIKE 'user.session.%' AND r.authenticationContext.externalSessionId NOT LIKE 'trs%'
-            THEN nullif(text_of(r.authenticationContext.externalSessionId), 'unknown') END AS session
+            THEN nullif(text_of(r.authenticationContext.externalSessionId), 'unknown') END AS session,
+        CASE WHEN r.authenticationContext.externalSessionId NOT LIKE 'trs%'
+            THEN nullif(text_of(r.authenticationContext.externalSessionId), 'unknown') END AS held_in
     FROM records
     WHERE regexp_matches(r.eventType,
         '^app[.]oauth2[.](as[.])?(token[.](grant|revoke|detect_reuse)|consent[.](grant|revoke)|authorize[.]implicit[.])|^system[.]api_token[.]revoke$|^user[.]session[.](start|end)$')
@@ -113,6 +115,11 @@ SELECT
     END AS scopes,
     len(scopes) > 0 IS TRUE AS scope_known,
     CASE WHEN what = 'grant' THEN list_filter(string_split_regex(trim(data.requestedScopes), '[\s,]+'), lambda one: one <> '') END AS requested_scopes,
+    -- The log does not say which grant a refresh goes on with.  In one session the same user's
+    -- same app with the same scopes is the same grant; without a session nobody can tell.
+    CASE WHEN what = 'grant' AND outcome = 'success' AND person IS NOT NULL AND app IS NOT NULL AND held_in IS NOT NULL AND len(scopes) > 0
+            AND data.grantType NOT IN ('client_credentials', 'urn:ietf:params:oauth:grant-type:token-exchange', 'urn:ietf:params:oauth:grant-type:jwt-bearer')
+        THEN substr(sha256(concat_ws(chr(31), person, app, held_in, array_to_string(list_sort(scopes), ' '))), 1, 32) END AS family_id,
     list_sort(list_distinct(list_filter([text_of(data.authorizationServerAudience), text_of(data.resource)], lambda one: one IS NOT NULL))) AS audience,
     CASE WHEN what = 'grant' AND outcome = 'success' THEN moment_of(r.published) END AS issued_at,
     CASE WHEN type = 'user.session.start' AND outcome = 'success' THEN moment_of(r.published) END AS auth_time,
