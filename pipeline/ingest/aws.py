@@ -5,7 +5,11 @@ Pure look-ups on single values; anything unknown is None, never a guess.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import re
+import string
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,6 +18,7 @@ from pipeline.ingest.json_text import member
 _LOCAL_TIMES = ("%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p")
 _SESSION_ARN = re.compile(r"arn:([\w-]+):sts::(\d*):assumed-role/([^/]+)/.+")
 _MILLISECONDS_FROM = 100_000_000_000
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/=")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -23,7 +28,10 @@ def _words(text: str) -> tuple[str, ...]:
 _SECRET_READS = _words(
     "GetSecretValue BatchGetSecretValue GetPasswordData GetAuthorizationToken "
     "GetRoleCredentials GetClusterCredentials GetClusterCredentialsWithIAM "
-    "GetCredentialsForIdentity GetInstanceAccessDetails GetBearerToken"
+    "GetCredentialsForIdentity GetInstanceAccessDetails GetBearerToken "
+    # Bedrock AgentCore hands an agent's own credentials out under these.
+    "GetResourceOauth2Token GetResourceApiKey GetWorkloadAccessToken "
+    "GetWorkloadAccessTokenForJWT GetWorkloadAccessTokenForUserId"
 )
 _PARAMETER_READS = _words("GetParameter GetParameters GetParametersByPath GetParameterHistory")
 _EXECUTES = _words(
@@ -31,6 +39,14 @@ _EXECUTES = _words(
     "RunJobFlow SendSerialConsoleSSHPublicKey StartExecution StartSyncExecution StartBuild "
     "Converse ConverseStream ExecuteStatement BatchExecuteStatement StartQueryExecution"
 )
+_SIGN_INS = _words(
+    "Authenticate Federate Logout CreateToken RegisterClient StartDeviceAuthorization"
+)
+_SESSION_MAKERS = {
+    ("rolesanywhere", "CreateSession"),
+    ("s3express", "CreateSession"),
+    ("eks-auth", "AssumeRoleForPodIdentity"),
+}
 _SENDS = _words("SendEmail SendRawEmail SendBulkEmail SendTemplatedEmail Publish")
 _IAM_SOURCES = _words(
     "iam organizations sso sso-directory identitystore rolesanywhere access-analyzer ram"
@@ -139,14 +155,36 @@ def provider_issuer(provider: str | None) -> str | None:
     return f"https://{provider}"
 
 
-def principal_of(identity: Any) -> Principal:
+def root_arn(account: str | None) -> str | None:
+    """Return the ARN of an account's root user; of another ARN or name, that."""
+    is_number = account is not None and account.isdecimal()
+    return f"arn:aws:iam::{account}:root" if is_number else account
+
+
+def certificate_thumbprint(certificate: Any) -> str | None:
+    """Return the `x5t#S256` of a certificate that is written in base64, None of anything else."""
+    if not isinstance(certificate, str):
+        return None
+    body = "".join(line for line in certificate.split() if set(line) <= _BASE64)
+    try:
+        content = base64.b64decode(body, validate=True)
+    except binascii.Error:
+        return None
+    # Every certificate is a DER sequence.
+    if not content.startswith(b"\x30"):
+        return None
+    digest = hashlib.sha256(content).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def principal_of(identity: Any, event_source: str | None = None) -> Principal:
     """Return who `userIdentity` names; `unknown` where it names nobody.
 
     A role session is the role, its session the instance: the role lasts.
     """
     kind, arn = text(member(identity, "type")), text(member(identity, "arn"))
     issuer = account_issuer(member(identity, "accountId")) or account_issuer(account_of(arn))
-    name = _hidden(text(member(identity, "userName")))
+    name = hidden(text(member(identity, "userName")))
     principal = text(member(identity, "principalId"))
     if kind == "AssumedRole":
         source = text(member(identity, "sessionContext", "sessionIssuer", "arn"))
@@ -161,11 +199,27 @@ def principal_of(identity: Any) -> Principal:
         store = text(member(identity, "onBehalfOf", "identityStoreArn"))
         return Principal(user or name or principal or "unknown", store or issuer)
     named = user_arn(text(member(identity, "accountId")), name) if kind == "IAMUser" else name
+    called = arn or named or principal
+    if called:
+        return Principal(called, issuer)
+    return _unnamed(identity, kind, event_source, issuer)
+
+
+def _unnamed(
+    identity: Any, kind: str | None, event_source: str | None, issuer: str | None
+) -> Principal:
+    service = text(member(identity, "invokedBy"))
+    if kind is None and service:
+        # What a service did by itself; where it does not say which, the one that tells of it.
+        return Principal(service if "." in service else event_source or service, "aws")
     account = text(member(identity, "accountId"))
-    return Principal(arn or named or principal or account or "unknown", issuer)
+    if not account or account == "ANONYMOUS_PRINCIPAL":
+        return Principal("unknown", None)
+    return Principal(account, issuer)
 
 
-def _hidden(name: str | None) -> str | None:
+def hidden(name: str | None) -> str | None:
+    """Return a name, None where AWS hides it: what was typed may have been a password."""
     return None if name == "HIDDEN_DUE_TO_SECURITY_REASONS" else name
 
 
@@ -187,10 +241,12 @@ def action_class(source: str, name: str, record: Any) -> str | None:
         return "execute"
     if service in {"ses", "sns", "email"} and name in _SENDS:
         return "external_send"
-    if service == "signin":
+    if service == "signin" or (service == "sso" and name in _SIGN_INS):
         return None
     # Taking a role changes nothing and reads nothing: it is done in order to act.
-    if service == "sts" and not name.startswith(("Get", "Decode")):
+    if (service, name) in _SESSION_MAKERS or (
+        service == "sts" and not name.startswith(("Get", "Decode"))
+    ):
         return "execute"
     return _effect(service, name, reads=_reads(name, read_only), known=read_only is not None)
 
@@ -229,7 +285,7 @@ def resource_of(record: Any) -> str | None:
     if bucket and key:
         return f"arn:aws:s3:::{bucket}/{key}"
     for name in _RESOURCE_PARAMETERS:
-        found = _hidden(text(parameters.get(name)))
+        found = hidden(text(parameters.get(name)))
         if found:
             return found
     return _first_item(parameters)

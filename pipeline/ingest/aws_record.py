@@ -37,7 +37,7 @@ def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:
     identity = record.get("userIdentity")
     account = text(record.get("recipientAccountId")) or text(member(identity, "accountId"))
     sha256 = digest(record)
-    who = principal_of(identity)
+    who = principal_of(identity, text(record.get("eventSource")))
     return Event(
         record=record,
         time=time,
@@ -89,7 +89,10 @@ def _ext(record: dict[str, Any], identity: Any, sha256: str) -> dict[str, str | 
         "identityType": text(member(identity, "type")),
         "principalId": text(member(identity, "principalId")),
         "invokedBy": text(member(identity, "invokedBy")),
+        # A vendor whom the account lent its rights for a while.
         "invokedByDelegate": text(member(identity, "invokedByDelegate", "accountId")),
+        "credentialsIssuedTo": text(member(identity, "inScopeOf", "credentialsIssuedTo")),
+        "sessionCredentialFromConsole": text(record.get("sessionCredentialFromConsole")),
         "mfaAuthenticated": text(member(attributes, "mfaAuthenticated")),
         "sessionCreation": text(member(attributes, "creationDate")),
         "sourceIdentity": text(member(identity, "sessionContext", "sourceIdentity")),

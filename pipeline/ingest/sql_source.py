@@ -174,7 +174,7 @@ class SqlSource:
             try:
                 document = parse_json(value)
             except ValueError as error:
-                raw = _before(value, self.hidden)
+                raw = before(value, self.hidden)
                 batch.refusals.append(Refusal(row, "decode", f"not JSON: {error}", raw))
                 continue
             self._take(batch, row, value, document)
@@ -330,7 +330,7 @@ def _without(value: Any, path: tuple[str, ...]) -> Any:
     }
 
 
-def _before(value: bytes, paths: Sequence[tuple[str, ...]]) -> bytes | None:
+def before(value: bytes, paths: Sequence[tuple[str, ...]]) -> bytes | None:
     """Return what stands before the first name of a hidden part; None where that is all."""
     lowered = value.lower()
     found = [lowered.find(f'"{path[-1].lower()}"'.encode()) for path in paths]

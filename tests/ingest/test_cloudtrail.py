@@ -1,11 +1,14 @@
 """What one CloudTrail record becomes."""
 
 import json
+from base64 import urlsafe_b64encode as b64
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 
 from pipeline.ingest.aws import action_class, is_denial, moment, provider_issuer, role_of
+from pipeline.ingest.recognise import recogniser
 from pipeline.ingest.sources import Context, load_adapter
 
 SESSION_TOKEN = "IQoJb3JpZ2luX2VjEGYaCXVzLWVhc3QtMSJGMEQCIGWKgbykBmpvw3C2tHFJG2Z2" * 5
@@ -393,3 +396,167 @@ def test_small_facts_of_aws():
         False,
         False,
     ]
+
+
+def shipped(how):
+    inner = record(errorCode="AccessDenied")
+    detail = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": inner}
+    notice = {"Type": "Notification", "Message": json.dumps(detail)}
+    return {
+        "EventBridge": detail,
+        "SNS": notice,
+        "SNS to Lambda": {"Records": [{"EventSource": "aws:sns", "Sns": notice}]},
+        "SQS": {"Messages": [{"ReceiptHandle": SESSION_TOKEN, "Body": json.dumps(notice)}]},
+        "SQS to Lambda": {"Records": [{"eventSource": "aws:sqs", "body": json.dumps(detail)}]},
+        "CloudWatch Logs": {"messageType": "D", "logEvents": [{"message": json.dumps(inner)}]},
+        "filter-log-events": {"events": [{"message": json.dumps(inner)}]},
+        "lookup-events": {"Events": [{"EventId": "e", "CloudTrailEvent": json.dumps(inner)}]},
+        "CloudTrail Lake": {"eventData": json.dumps(inner)},
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "EventBridge",
+        "SNS",
+        "SNS to Lambda",
+        "SQS",
+        "SQS to Lambda",
+        "CloudWatch Logs",
+        "filter-log-events",
+        "lookup-events",
+        "CloudTrail Lake",
+    ],
+)
+def test_a_record_is_taken_out_of_what_aws_ships_it_in(how):
+    assert rows(shipped(how)) == rows(record(errorCode="AccessDenied"))
+    [part, *more] = recogniser().parts(0, json.dumps(shipped(how)).encode())
+    assert (part.adapter, more) == ("cloudtrail", [])
+
+
+def test_what_else_is_shipped_is_refused_without_its_text():
+    lines = {"logEvents": [{"id": "1", "message": json.dumps({"password": SESSION_TOKEN})}]}
+    adapted = adapt(lines, b'{"detail": {"responseElements": {"x": "' + SESSION_TOKEN.encode())
+
+    assert [item.stage for item in adapted.refusals] == ["adapt", "decode"]
+    assert all(SESSION_TOKEN.encode() not in (item.raw or b"") for item in adapted.refusals)
+
+
+def test_what_tells_of_no_call_is_counted_and_left_out():
+    insight = {"eventType": "AwsCloudTrailInsight", "eventTime": "2026-01-02T03:04:05Z"}
+    digest = {"digestS3Object": "AWSLogs/1/CloudTrail-Digest/x.json.gz", "logFiles": []}
+    check = {"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": "Checking health"}]}
+    adapted = adapt(insight, digest, check)
+
+    assert (adapted.batches, adapted.refusals) == ([], [])
+    assert adapted.skipped.total() == 3
+    assert all(map(load_adapter("cloudtrail").recognises, (insight, digest, check)))
+
+
+@pytest.mark.parametrize(
+    ("identity", "agent"),
+    [
+        ({"accountId": "1", "invokedBy": "backup.amazonaws.com"}, ("backup.amazonaws.com", "aws")),
+        ({"accountId": "1", "invokedBy": "AWS Internal"}, ("s3.amazonaws.com", "aws")),
+        ({"type": "AWSAccount", "accountId": "ANONYMOUS_PRINCIPAL"}, ("unknown", None)),
+    ],
+)
+def test_a_service_acts_for_itself_and_an_anonymous_caller_is_nobody(identity, agent):
+    call = only("tool_call", record(userIdentity=identity))
+
+    assert (call["agent_id"], call["agent_issuer"]) == agent
+
+
+def test_a_role_that_a_service_takes_names_the_service_as_client():
+    service = {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    [token] = rows(assume(identity=service))["token_event"]
+    [pod] = rows(
+        assume(
+            name="AssumeRoleForPodIdentity",
+            identity=SESSION,
+            subject={"namespace": "shop", "serviceAccount": "cart"},
+        )
+    )["token_event"]
+
+    assert (token["client_id"], token["parents"]) == ("ec2.amazonaws.com", [])
+    assert (pod["client_id"], pod["parents"]) == ("pods.eks.amazonaws.com", [])
+    assert (pod["subject_id"], pod["subject_kind"]) == (
+        "system:serviceaccount:shop:cart",
+        "service_account",
+    )
+
+
+def test_an_assumed_root_is_called_as_its_calls_call_it():
+    taken = assume(name="AssumeRoot", assumedRoleUser=None)
+    taken["requestParameters"] = {"targetPrincipal": "333333333333"}
+    [token] = rows(taken)["token_event"]
+
+    assert token["actor_id"] == "arn:aws:iam::333333333333:root"
+    assert (token["actor_issuer"], token["op"]) == ("aws:333333333333", "assume")
+
+
+def test_a_certificate_is_the_parent_of_a_session_of_roles_anywhere():
+    found = rows(
+        record(
+            eventSource="rolesanywhere.amazonaws.com",
+            eventName="CreateSession",
+            userIdentity={"type": "Unknown", "accountId": "111111111111"},
+            requestParameters={"cert": "MAMCAQE=", "roleArn": "arn:aws:iam::1:role/edge"},
+            responseElements={
+                "credentialSet": [
+                    {
+                        "credentials": {"accessKeyId": "ASIAEDGE", "sessionToken": SESSION_TOKEN},
+                        "assumedRoleUser": {"arn": "arn:aws:sts::1:assumed-role/edge/00f1"},
+                        "sourceIdentity": "CN=host",
+                    }
+                ]
+            },
+        )
+    )
+    [call], [token] = found["tool_call"], found["token_event"]
+    assert (call["credential_kind"], call["action_class"]) == ("x5t_s256", "execute")
+    assert (token["credential_id"], token["subject_id"]) == ("ASIAEDGE", "CN=host")
+    assert token["parents"] == [
+        {"role": "assertion", "issuer": None, "kind": "x5t_s256", "id": call["credential_id"]}
+    ]
+    der = b"\x30\x03\x02\x01\x01"
+    assert call["credential_id"] == b64(sha256(der).digest()).decode().rstrip("=")
+
+
+def test_whose_rights_iam_changed_is_told_beside_the_policy():
+    call = only(
+        "tool_call",
+        record(
+            eventSource="iam.amazonaws.com",
+            eventName="AttachUserPolicy",
+            requestParameters={"userName": "ann", "policyArn": "arn:aws:iam::aws:policy/Admin"},
+        ),
+    )
+
+    assert (call["resource"], call["ext"]["userName"]) == ("arn:aws:iam::aws:policy/Admin", "ann")
+
+
+def test_a_bearer_of_identity_center_is_known_by_its_credential_id():
+    identity = {
+        "type": "IdentityCenterUser",
+        "onBehalfOf": {"userId": "u-1", "identityStoreArn": "arn:aws:identitystore::1:d-1"},
+        "credentialId": "c-1",
+    }
+    call = only("tool_call", record(userIdentity=identity))
+
+    assert (call["credential_kind"], call["credential_id"]) == ("local", "c-1")
+
+
+def test_a_pool_s_credentials_are_of_the_pooled_identity():
+    answer = {"credentials": {"accessKeyId": "ASIAPOOL"}, "identityId": "us-east-1:7"}
+    [token] = rows(
+        record(
+            eventSource="cognito-identity.amazonaws.com",
+            eventName="GetCredentialsForIdentity",
+            userIdentity={"type": "Unknown"},
+            responseElements=answer,
+        )
+    )["token_event"]
+
+    assert (token["subject_id"], token["actor_id"]) == ("us-east-1:7", None)

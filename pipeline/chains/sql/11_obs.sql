@@ -14,6 +14,11 @@ SELECT
     -- A tool reached over stdio or in process takes no token (MCP authorization, 2026-07-28).
     credential_id IS NULL AND coalesce(tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function')
         AS needs_inference,
+    -- AWS makes such keys for the console's pages and for its services, and no record tells of it.
+    credential_kind = 'access_key_id' AND (
+        coalesce(ext['sessionCredentialFromConsole'] = 'true', false)
+        OR coalesce(nullif(ext['invokedBy'], '') IS NOT NULL, false)
+    ) AS is_by_lent_key,
     coalesce(subject_exact.identity_id, subject_any.identity_id, event.subject_id) AS subject_identity,
     CASE WHEN coalesce(subject_exact.identity_id, subject_any.identity_id) IS NULL THEN nullif(event.subject_issuer, '') END
         AS subject_namespace

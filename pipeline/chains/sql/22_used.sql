@@ -15,7 +15,9 @@ SELECT
     arg_min(obs.act_chain, (-obs.evidence_rank, obs.event_time, obs.event_uid)) FILTER (len(obs.act_chain) > 0) AS act_chain,
     arg_min(obs.environment, (obs.event_time, obs.event_uid)) FILTER (obs.environment IS NOT NULL) AS environment,
     arg_min(obs.trust_domain, (obs.event_time, obs.event_uid)) FILTER (obs.trust_domain IS NOT NULL) AS trust_domain,
-    arg_max(obs.evidence_class, (obs.evidence_rank, obs.evidence_class)) AS evidence_class
+    arg_max(obs.evidence_class, (obs.evidence_rank, obs.evidence_class)) AS evidence_class,
+    -- A key that somebody uses by himself besides was not made for these.
+    coalesce(bool_and(obs.is_by_lent_key), false) AS is_lent
 FROM obs
 JOIN credential_ids AS named ON named.id_key = obs.own_id_key
 GROUP BY named.credential_key

@@ -44,8 +44,11 @@ SELECT
     coalesce(f.actor_id, f.act_chain[1].subject, f.client_id, f.subject_id, u.agent_id, u.subject_id, r.client_id, r.subject_id)
         AS acting,
     coalesce(f.actor_id, f.act_chain[1].subject, f.client_id) IS NULL AS actor_unknown,
-    -- An AWS service calls with no key of ours (CloudTrail: invokedBy).
-    coalesce(f.actor_id LIKE '%.amazonaws.com', false) AS by_service,
+    -- An AWS service calls with no key of ours (CloudTrail: invokedBy), also to take a role for
+    -- a machine or a function, which then holds the session.
+    coalesce(f.actor_id LIKE '%.amazonaws.com', false)
+        OR coalesce(f.client_id LIKE '%.amazonaws.com' OR f.client_id = 'AWS Internal', false) AS by_service,
+    f.credential_key IS NULL AND coalesce(u.is_lent, false) AS is_lent,
     is_interactive(f.grant_type) AS is_interactive,
     r.credential_key IS NOT NULL AS was_renewed, coalesce(m.issuer, r.issuer) AS grant_issuer,
     (f.credential_key IS NOT NULL AND f.seen_issued

@@ -48,7 +48,7 @@ judged AS (
         CASE
             WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
                 AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
-            WHEN NOT seen_issued AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
+            WHEN NOT seen_issued AND NOT is_lent AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
     FROM tops
 ),

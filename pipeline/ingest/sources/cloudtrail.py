@@ -1,5 +1,8 @@
 """AWS CloudTrail: delivery files with `Records`, arrays of records, single records.
 
+What EventBridge, CloudWatch Logs, SNS, SQS and `lookup-events` put around a record is
+taken off.  Insights events and digests tell of no call: they are counted and left out.
+
 Every record is one tool call.  A successful answer that holds a new access key
 is one token event besides, with the calling key as its parent; a key made or
 removed by IAM is a secret event too.  Names no scope: CloudTrail does not say
@@ -14,6 +17,7 @@ instance.  The subject is who a session stands for where AWS says so
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +30,18 @@ from pipeline.ingest.aws import (
     account_issuer,
     account_of,
     action_class,
+    certificate_thumbprint,
+    hidden,
     is_denial,
     moment,
     provider_issuer,
     resource_of,
     role_of,
+    root_arn,
     text,
     user_arn,
 )
+from pipeline.ingest.aws_envelope import SHIPPED_IN, is_event, no_event, unpacked
 from pipeline.ingest.aws_record import (
     KEY_ISSUER,
     Event,
@@ -44,7 +52,7 @@ from pipeline.ingest.aws_record import (
 )
 from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member, parse_json
 from pipeline.ingest.sources import Adapted, Refusal
-from pipeline.ingest.sql_source import without
+from pipeline.ingest.sql_source import before, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +95,7 @@ _HIDDEN = (
     ("additionalEventData",),
     ("serviceEventDetails",),
     ("errorMessage",),
+    *SHIPPED_IN,
 )
 """What no dead letter may keep: arguments, answers and texts that repeat them."""
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -94,18 +103,29 @@ _KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
 
 
 def recognises(record: object) -> bool:
-    """Return whether a record names an AWS event and who caused it."""
-    return isinstance(record, dict) and "eventName" in record and "userIdentity" in record
+    """Return whether a record names an AWS event and who caused it, or holds such records."""
+    if not isinstance(record, dict):
+        return False
+    if is_event(record) or no_event(record):
+        return True
+    # A list of records is asked one by one.
+    return WRAPPER not in record and any(
+        is_event(part) or no_event(part) for part in unpacked(record)
+    )
 
 
 def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
     """Return one tool call per record, and token and secret events where keys come or go."""
     found: dict[str, list[tuple[int, Event, dict[str, Any]]]] = {}
     refusals: list[Refusal] = []
+    skipped: Counter[str] = Counter()
     for index, value in enumerate(values):
         for record in _records(value):
             if isinstance(record, Refusal):
                 refusals.append(replace(record, row=index))
+                continue
+            if (why := no_event(record)) is not None:
+                skipped[why] += 1
                 continue
             event = read_event(record, context.tenant_id)
             if event is None:
@@ -117,7 +137,7 @@ def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
     decoded = Decoded()
     for family, items in found.items():
         refusals += _take(family, items, decoded)
-    return Adapted(decoded.batches, refusals)
+    return Adapted(decoded.batches, refusals, skipped)
 
 
 def _take(
@@ -140,22 +160,21 @@ def _records(value: bytes | None) -> Iterator[dict[str, Any] | Refusal]:
     try:
         document = parse_json(value)
     except ValueError as error:
-        yield Refusal(0, "decode", f"not JSON: {error}")
+        yield Refusal(0, "decode", f"not JSON: {error}", before(value, _HIDDEN))
         return
-    wrapped = member(document, WRAPPER)
-    listed = document if isinstance(document, list) else wrapped
-    if not isinstance(listed, list):
-        listed = [document]
-    yield from _distinct(listed)
+    records = unpacked(document)
+    if not records:
+        yield Refusal(0, "decode", "an empty list of records")
+    yield from _distinct(records, alone=len(records) == 1 and records[0] is document)
 
 
-def _distinct(listed: list[Any]) -> Iterator[dict[str, Any] | Refusal]:
+def _distinct(listed: list[Any], *, alone: bool) -> Iterator[dict[str, Any] | Refusal]:
     # Repeats inside one value share their offset, so nothing later could tell which to keep.
     seen = set()
     for record in listed:
         if not isinstance(record, dict):
             reason = "a record is no JSON object"
-            yield Refusal(0, "decode", reason, dump_json(record) if len(listed) > 1 else None)
+            yield Refusal(0, "decode", reason, None if alone else dump_json(record))
             continue
         key = digest(record) if len(listed) > 1 else ""
         if key not in seen:
@@ -181,10 +200,17 @@ def _rows(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "token_event", _key_issuance(event, issued)
         yield "secret_event", _key_secret(event, text(member(issued, "accessKeyId")), "create")
         return
-    credentials = member(event.record, "responseElements", "credentials")
-    if text(member(credentials, "accessKeyId")):
-        yield "token_event", _session_issuance(event, credentials)
+    answer = _answer(event.record)
+    if text(member(answer, "credentials", "accessKeyId")):
+        yield "token_event", _session_issuance(event, answer)
     yield from _key_removal(event)
+
+
+def _answer(record: dict[str, Any]) -> Any:
+    """Return what holds a session's credentials; IAM Roles Anywhere lists them."""
+    answer = record.get("responseElements")
+    listed = member(answer, "credentialSet")
+    return listed[0] if isinstance(listed, list) and listed else answer
 
 
 def _tool_call(event: Event) -> dict[str, Any]:
@@ -195,7 +221,7 @@ def _tool_call(event: Event) -> dict[str, Any]:
     # Success shows that IAM allowed it; another failure may have come before IAM was asked.
     decision = {"denied": "deny", "success": "allow"}.get(outcome)
     service = (source or "").removesuffix(".amazonaws.com")
-    key = text(member(record, "userIdentity", "accessKeyId"))
+    key = _presented(record)
     return finish(
         event,
         {
@@ -216,16 +242,37 @@ def _tool_call(event: Event) -> dict[str, Any]:
             or event.envelope["event_id"],
             "resource": resource_of(record),
             "action_class": action_class(source or "", event.name, record),
-            "credential_issuer": KEY_ISSUER if key else None,
-            "credential_kind": "access_key_id" if key else None,
-            "credential_id": key,
+            **(key or {}),
             "src_ip": text(record.get("sourceIPAddress")),
             "user_agent": text(record.get("userAgent")),
             "args_hash": digest_or_none(record.get("requestParameters")),
             "result_hash": digest_or_none(record.get("responseElements")),
             **subject_of(record.get("userIdentity")),
         },
+        **_target(record, service),
     )
+
+
+def _target(record: dict[str, Any], service: str) -> dict[str, Any]:
+    """Return whose rights IAM changed, which the policy's name as the resource hides."""
+    request = record.get("requestParameters")
+    names = ("userName", "roleName", "groupName") if service == "iam" else ()
+    return {name: hidden(text(member(request, name))) for name in names}
+
+
+def _presented(record: dict[str, Any]) -> dict[str, str | None] | None:
+    """Return the credential that a caller showed, None where AWS does not say."""
+    identity = record.get("userIdentity")
+    key = text(member(identity, "accessKeyId"))
+    if key:
+        return _credential(key)
+    bearer = text(member(identity, "credentialId"))
+    if bearer:
+        return {**_credential(bearer), "credential_kind": "local"}
+    thumbprint = certificate_thumbprint(member(record, "requestParameters", "cert"))
+    if not thumbprint:
+        return None
+    return {"credential_kind": "x5t_s256", "credential_id": thumbprint}
 
 
 def _credential(key: str | None) -> dict[str, str | None]:
@@ -236,13 +283,23 @@ def _credential(key: str | None) -> dict[str, str | None]:
     }
 
 
-def _parents(event: Event, key: str | None) -> list[dict[str, str]]:
-    identity = event.record.get("userIdentity")
-    caller = text(member(identity, "accessKeyId"))
+def _parents(event: Event, key: str | None) -> list[dict[str, str | None]]:
+    caller = _presented(event.record) or {}
+    kind, name = caller.get("credential_kind"), caller.get("credential_id")
     # Documentation examples show one key as both; a key is no parent of itself.
-    if not caller or caller == key or text(member(identity, "type")) == "AWSService":
+    if not name or name == key or _taken_by(event):
         return []
-    return [{"role": "source", "issuer": KEY_ISSUER, "kind": "access_key_id", "id": caller}]
+    role = "assertion" if kind == "x5t_s256" else "source"
+    return [{"role": role, "issuer": caller.get("credential_issuer"), "kind": kind, "id": name}]
+
+
+def _taken_by(event: Event) -> str | None:
+    """Return the service that took a role for a machine, a function or a pod, None if none did."""
+    if event.name == "AssumeRoleForPodIdentity":
+        # The node only passes on what the pod's own token is good for.
+        return "pods.eks.amazonaws.com"
+    is_service = text(member(event.record, "userIdentity", "type")) == "AWSService"
+    return event.who.id if is_service else None
 
 
 def _issuance(
@@ -252,9 +309,10 @@ def _issuance(
         **_credential(key),
         "outcome": "success",
         "grant_type": _WORDS.sub("_", event.name).lower(),
-        "actor_id": holder.id,
+        "actor_id": None if holder.id == "unknown" else holder.id,
         "actor_issuer": holder.issuer,
         "actor_convention": "role_session" if holder.instance else "none",
+        "client_id": _taken_by(event),
         "scope_known": False,
         "scope_dialect": "aws",
         "issued_at": event.time,
@@ -270,8 +328,8 @@ def _key_issuance(event: Event, issued: Any) -> dict[str, Any]:
     return _issuance(event, key, _key_owner(event), row)
 
 
-def _session_issuance(event: Event, credentials: Any) -> dict[str, Any]:
-    answer, request = (event.record.get(part) for part in ("responseElements", "requestParameters"))
+def _session_issuance(event: Event, answer: Any) -> dict[str, Any]:
+    credentials, request = member(answer, "credentials"), event.record.get("requestParameters")
     holder = _session_holder(event, answer, request)
     caller_account = text(member(event.record, "userIdentity", "accountId"))
     crosses = caller_account and account_issuer(caller_account) != holder.issuer
@@ -312,8 +370,10 @@ def _session_holder(event: Event, answer: Any, request: Any) -> Principal:
     federated = text(member(answer, "federatedUser", "arn"))
     if federated:
         return Principal(federated, account_issuer(account_of(federated)), federated)
-    target = text(member(request, "targetPrincipal"))
-    return Principal(target, account_issuer(target), target) if target else event.who
+    target = root_arn(text(member(request, "targetPrincipal")))
+    if target:
+        return Principal(target, account_issuer(account_of(target)), target)
+    return event.who
 
 
 def _source_identity(answer: Any, request: Any) -> str | None:
@@ -331,6 +391,12 @@ def _session_subject(event: Event, answer: Any, request: Any) -> dict[str, str |
     source = _source_identity(answer, request)
     if source:
         return subject_columns(source, KEY_ISSUER, "unknown")
+    pod, space = (text(member(answer, "subject", n)) for n in ("serviceAccount", "namespace"))
+    if pod and space:
+        return subject_columns(f"system:serviceaccount:{space}:{pod}", None, "service_account")
+    pooled = text(member(answer, "identityId"))
+    if pooled:
+        return subject_columns(pooled, text(event.record.get("eventSource")), "unknown")
     return subject_of(event.record.get("userIdentity"))
 
 

@@ -41,6 +41,8 @@ typed AS (
         -- A refresh token lives as long as its consent; an id token opens nothing.
         AND NOT ends_with(lower(coalesce(held.token_type, '')), 'refresh_token')
         AND NOT ends_with(lower(coalesce(held.token_type, '')), 'id_token')
+        -- What a cloud's service takes for a machine or a function lives as long as the cloud says.
+        AND NOT coalesce(held.issue_op = 'assume' AND ends_with(held.client_id, '.amazonaws.com'), false)
 ),
 registered AS (
     SELECT
