@@ -46,7 +46,7 @@ judged AS (
         -- Nobody can say yet that a record is missing.
         coalesce(watermark, first_seen) < first_seen AS is_open,
         CASE
-            WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
+            WHEN seen_issued AND derives AND NOT by_service AND NOT is_nameless AND NOT superseded(is_interactive, issue_op)
                 AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
             WHEN NOT seen_issued AND NOT is_lent AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
@@ -99,6 +99,9 @@ SELECT
         -- Used before the issuer's first record reached us.  A quiet issuer may have been
         -- heard for a while before it spoke, hence the hour.
         WHEN lacks = 'issue_missing' AND issued_at IS NULL AND first_seen < onboarded_at - INTERVAL 1 HOUR THEN 'source_not_onboarded'
+        -- A server of ours lets keys of AWS in, and AWS tells us nothing at all.
+        WHEN lacks = 'issue_missing' AND is_temporary_key AND NOT issuer_reaches_us AND observer = 'resource_server'
+            THEN 'source_not_onboarded'
         WHEN lacks = 'issue_missing' AND in_outage.credential_key IS NOT NULL THEN 'source_outage'
         WHEN lacks = 'issue_missing' THEN 'missing_issue_event'
         WHEN lacks = 'parent_missing' AND act_malformed_reason IS NOT NULL THEN 'malformed_act'

@@ -74,6 +74,7 @@ _SHAPE = {
             "grantType": "VARCHAR",
         },
         "response": {"name": "VARCHAR", "valid_before_time": {"seconds": "DOUBLE"}},
+        "serviceData": {"policyDelta": {"bindingDeltas": [{"action": "VARCHAR", "member": "VARCHAR"}]}},
         "metadata": {"identityDelegationChain": ["VARCHAR"], "mapped_principal": "VARCHAR"},
     },
 }
@@ -123,8 +124,10 @@ SOURCE = SqlSource(
         "result_hash": ("protoPayload", "response"),
     },
     hidden=(
-        # Of Pub/Sub: what it pushes where that is no entry.
+        # Of Pub/Sub: what it pushes where that is no entry; a program's own lines.
         ("message",),
+        ("textPayload",),
+        ("jsonPayload",),
         ("protoPayload", "request"),
         ("protoPayload", "response"),
         ("protoPayload", "serviceData"),

@@ -1,7 +1,7 @@
 """Kubernetes audit: `audit.k8s.io` events, alone, as lines, in an `EventList`, or as shipped.
 
-AKS sends them as texts in `properties.log`, CloudWatch Logs (EKS) as the `message` of each of
-its `logEvents`; both are taken out of that.
+AKS sends them as texts in `properties.log` (or `log_s`), CloudWatch Logs (EKS) as the `message`
+of each of its `logEvents`; all are taken out of that.
 
 Every stage of a request is one observation of one call, named by its `auditID`: what was
 received before, what was answered after it, and the start of a long answer by itself.  The
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 WRAPPER = "items"
 
+_LISTS = ("logEvents", "events", "records")
+"""Where CloudWatch and its command line, and Event Hubs list what they ship."""
+
 
 def _unwrap(document: Any) -> list[Any] | None:
     """Return the events in what a cloud ships, None where it is an event or a list of them."""
-    for held in (document, member(document, "logEvents"), member(document, "records")):
+    for held in (document, *(member(document, name) for name in _LISTS)):
         if isinstance(held, list):
             return [_inner(item) for item in held]
     inner = _inner(document)
@@ -40,7 +43,12 @@ def _unwrap(document: Any) -> list[Any] | None:
 
 
 def _inner(item: Any) -> Any:
-    for text in (member(item, "properties", "log"), member(item, "message")):
+    for text in (
+        member(item, "properties", "log"),
+        member(item, "Properties", "log"),
+        member(item, "log_s"),
+        member(item, "message"),
+    ):
         if isinstance(text, str) and text.lstrip().startswith("{"):
             try:
                 return parse_json(text.encode())
@@ -99,6 +107,7 @@ SOURCE = SqlSource(
         },
         "requestObject": {
             "type": "VARCHAR",
+            "subjects": [{"kind": "VARCHAR", "name": "VARCHAR", "namespace": "VARCHAR"}],
             "spec": {
                 "audiences": ["VARCHAR"],
                 "boundObjectRef": {"kind": "VARCHAR", "name": "VARCHAR", "uid": "VARCHAR"},
@@ -118,6 +127,8 @@ SOURCE = SqlSource(
         ("annotations",),
         ("properties",),
         ("message",),
+        ("log_s",),
+        *((name,) for name in _LISTS),
     ),
 )
 
@@ -126,8 +137,9 @@ def recognises(record: object) -> bool:
     """Return whether a record is an audit event of Kubernetes or a list of them."""
     if not isinstance(record, dict):
         return False
-    if isinstance(record.get("logEvents"), list):
-        return any(_is_event(_inner(item)) for item in record["logEvents"])
+    for held in (record.get(name) for name in _LISTS):
+        if isinstance(held, list):
+            return any(_is_event(_inner(item)) for item in held)
     return _is_event(_inner(record))
 
 

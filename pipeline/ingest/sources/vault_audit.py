@@ -132,8 +132,11 @@ def recognises(record: object) -> bool:
     return (
         isinstance(record, dict)
         and record.get("type") in ("request", "response")
-        and member(record, "request", "id") is not None
         and member(record, "request", "path") is not None
+        and (
+            member(record, "request", "id") is not None
+            or member(record, "request", "operation") == "help"
+        )
     )
 
 

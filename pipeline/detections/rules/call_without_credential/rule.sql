@@ -32,6 +32,7 @@ WITH bare AS (
         -- Getting the first credential takes none, a cloud's own service has no key of ours, and
         -- of another account's caller AWS tells the other account alone which key it was.
         AND NOT list_contains($login_tools, call.tool_name)
+        AND NOT list_contains($open_tools, call.tool_name)
         AND NOT ends_with(call.agent_id, '.amazonaws.com')
         AND coalesce(call.agent_issuer, '') <> 'aws'
         AND coalesce(call.ext['identityType'], '') <> 'AWSAccount'
@@ -69,7 +70,9 @@ unlinked AS (
     WHERE named_elsewhere.event_uid IS NULL AND ambient.event_uid IS NULL
 ),
 habits AS (
-    SELECT call.tenant_id, call.source, count(*) AS calls, count(call.credential_id) AS with_credential_id
+    SELECT
+        call.tenant_id, call.source, count(*) AS calls, count(call.credential_id) AS with_credential_id,
+        bool_or(list_contains($silent_adapters, call.adapter)) AS is_silent
     FROM tool_calls AS call
     INNER JOIN (SELECT DISTINCT tenant_id, source FROM unlinked) AS concerned
         ON call.tenant_id = concerned.tenant_id AND call.source = concerned.source
@@ -78,7 +81,8 @@ habits AS (
 counted AS (
     SELECT
         unlinked.*, habits.calls,
-        habits.with_credential_id = 0 AND habits.calls >= $coverage_calls_min AS is_habit_of_source,
+        habits.is_silent OR (habits.with_credential_id = 0 AND habits.calls >= $coverage_calls_min)
+            AS is_habit_of_source,
         count(*) OVER (PARTITION BY unlinked.tenant_id, unlinked.source, unlinked.agent_id) AS calls_of_agent
     FROM unlinked
     INNER JOIN habits

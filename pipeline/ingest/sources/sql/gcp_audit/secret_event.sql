@@ -41,7 +41,8 @@ SELECT
         ELSE 'delete'
     END AS op,
     secret AS secret_id,
-    nullif(regexp_extract(named, '/versions/([^/ ]+)', 1), '') AS secret_version,
+    -- `latest` is no version: which one it was, another of the names may tell.
+    nullif(regexp_extract(named, '/versions/([0-9]+)', 1), '') AS secret_version,
     CASE kept_in WHEN 'gcp.iam' THEN 'gcp_sa_key' WHEN 'gcp.apikeys' THEN 'api_key' ELSE 'other' END AS secret_kind,
     kept_in AS store,
     CASE WHEN kept_in = 'gcp.iam' THEN coalesce(text_of(r.resource.labels['email_id']), nullif(regexp_extract(named, 'serviceAccounts/([^/ ]+)', 1), '')) END AS bound_identity_id,

@@ -15,7 +15,12 @@ WITH entry AS (
         text_of(regexp_replace(r.protoPayload.serviceName, '[.]googleapis[.]com$', '')) AS service,
         coalesce(
             nullif(regexp_replace(regexp_extract(r.logName, '^(.+)/logs/', 1), '^projects/', ''), ''),
-            text_of(r.resource.labels['project_id']), $instance) AS project
+            text_of(r.resource.labels['project_id']), $instance) AS project,
+        -- To whom the change gave something; what it took away gives nobody more.
+        array_to_string(list_sort(list_distinct(list_filter(
+            list_transform(r.protoPayload.serviceData.policyDelta.bindingDeltas,
+                lambda one: CASE WHEN one.action = 'REMOVE' THEN NULL ELSE text_of(one.member) END),
+            lambda one: one IS NOT NULL))), ' ') AS grantees
     FROM records
 )
 SELECT
@@ -51,7 +56,7 @@ SELECT
         WHEN regexp_matches(method, 'AccessSecretVersion$|[.]core[.]v1[.]secrets[.](get|list|watch)$') THEN 'secret_read'
         WHEN service IN ('iamcredentials', 'sts') OR regexp_matches(method, '[.](pods[.](exec|attach)[.]create)$|(Run|Invoke|Execute|Predict|GenerateContent|CallFunction)[A-Za-z]*$') THEN 'execute'
         WHEN regexp_matches(method, '(?i)(^|[.])(get|list|search|read|lookup|query|check|test|describe|fetch|watch|batchget|aggregatedlist)[A-Za-z]*$') THEN 'read'
-        WHEN service = 'iam' OR regexp_matches(method, '(?i)(setIam(Policy|Permissions)|ServiceAccountKey|ServiceAccount|IamPolicy|GroupMember|Role|OwnershipInvite|AccessPolicy|WorkloadIdentityPool[A-Za-z]*|(role|clusterrole)(binding)?s[.](create|update|patch|delete))$')
+        WHEN service = 'iam' OR regexp_matches(method, '(?i)(setIam(Policy|Permissions)|ServiceAccountKey|ServiceAccount|IamPolicy|GroupMember|RoleMember|Role|OwnershipInvite|AccessPolicy|WorkloadIdentityPool[A-Za-z]*|(role|clusterrole)(binding)?s[.](create|update|patch|delete))$')
             THEN 'admin_iam'
         WHEN regexp_matches(method, '(?i)(^|[.])(delete|remove|destroy|purge)[A-Za-z]*$') THEN 'delete'
         WHEN regexp_matches(method, '(?i)(^|[.])(create|insert|update|patch|set|add|put|write|upload|import|copy|rewrite|compose|move|attach|detach|enable|disable|undelete)[A-Za-z]*$') THEN 'write'
@@ -89,9 +94,11 @@ SELECT
     args_hash,
     result_hash,
     ext_of(
-        ['logName', 'principalSubject', 'serviceAccountKeyName', 'oauthClientId', 'statusCode', 'operationId', 'resourceType', 'record_sha256'],
+        ['logName', 'principalSubject', 'serviceAccountKeyName', 'oauthClientId', 'statusCode', 'operationId', 'resourceType', 'target_id',
+            'record_sha256'],
         [r.logName, r.protoPayload.authenticationInfo.principalSubject, r.protoPayload.authenticationInfo.serviceAccountKeyName,
-            r.protoPayload.authenticationInfo.oauthInfo.oauthClientId, CAST(r.protoPayload.status.code AS VARCHAR), r.operation.id, r.resource.type, sha256]
+            r.protoPayload.authenticationInfo.oauthInfo.oauthClientId, CAST(r.protoPayload.status.code AS VARCHAR), r.operation.id, r.resource.type,
+            grantees, sha256]
     ) AS ext,
     method = '' AS is_partial
 FROM entry

@@ -99,12 +99,17 @@ SELECT
     result_hash,
     ext_of(
         ['level', 'stage', 'reason', 'code', 'uid', 'groups', 'impersonatedUid', 'impersonatedGroups', 'impersonationConstraint',
-            'podName', 'podUid', 'nodeName', 'arn', 'canonicalArn', 'sessionName'],
+            'podName', 'podUid', 'nodeName', 'arn', 'canonicalArn', 'sessionName', 'target_id'],
         [r.level, r.stage, r.responseStatus.reason, CAST(r.responseStatus.code AS VARCHAR), r.user.uid, array_to_string(r.user.groups, ' '),
             r.impersonatedUser.uid, array_to_string(r.impersonatedUser.groups, ' '), r.authenticationMetadata.impersonationConstraint,
             r.user.extra."authentication.kubernetes.io/pod-name"[1], r.user.extra."authentication.kubernetes.io/pod-uid"[1],
             r.user.extra."authentication.kubernetes.io/node-name"[1], r.user.extra.arn[1], r.user.extra.canonicalArn[1],
-            r.user.extra.sessionName[1]]
+            r.user.extra.sessionName[1],
+            -- To whom a binding gives its role.
+            CASE WHEN changes AND r.objectRef.resource SIMILAR TO '(cluster)?rolebindings' THEN array_to_string(list_transform(
+                r.requestObject.subjects, lambda one: CASE WHEN one.kind = 'ServiceAccount'
+                    THEN concat_ws(':', 'system:serviceaccount', coalesce(text_of(one.namespace), r.objectRef.namespace), one.name)
+                    ELSE one.name END), ' ') END]
     ) AS ext
 FROM judged
 WHERE event_time IS NOT NULL AND doing <> ''

@@ -7,5 +7,6 @@ SELECT
         ELSE 'time is missing or no time'
     END AS reason
 FROM records
-WHERE coalesce(r.type, '') NOT IN ('request', 'response') OR text_of(r.request.id) IS NULL
+WHERE coalesce(r.type, '') NOT IN ('request', 'response')
+    OR (text_of(r.request.id) IS NULL AND NOT (r.type = 'request' AND coalesce(r.request.operation, '') = 'help'))
     OR text_of(r.request.path) IS NULL OR written_moment_of(r.time) IS NULL

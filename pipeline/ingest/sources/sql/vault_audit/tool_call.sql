@@ -78,10 +78,13 @@ SELECT
     result_hash,
     ext_of(
         ['display_name', 'entity_id', 'token_type', 'remaining_uses', 'client_id', 'mount_type', 'mount_point', 'mount_accessor',
-            'namespace_id', 'forwarded_from', 'wrap_ttl', 'replication_cluster', 'client_certificate_serial_number'],
+            'namespace_id', 'forwarded_from', 'wrap_ttl', 'replication_cluster', 'client_certificate_serial_number', 'target_id'],
         [r.auth.display_name, r.auth.entity_id, r.auth.token_type, CAST(r.auth.remaining_uses AS VARCHAR), r.request.client_id, engine,
             r.request.mount_point, r.request.mount_accessor, r.request.namespace.id, r.forwarded_from,
-            CAST(r.request.wrap_ttl AS VARCHAR), r.request.replication_cluster, r.request.client_certificate_serial_number]
+            CAST(r.request.wrap_ttl AS VARCHAR), r.request.replication_cluster, r.request.client_certificate_serial_number,
+            -- A policy of one's own is what one may do oneself.
+            CASE WHEN changes AND list_contains(r.auth.policies, regexp_extract(path, '^sys/(?:policy|policies/[a-z]+)/(.+)$', 1))
+                THEN coalesce(text_of(r.auth.entity_id), text_of(r.auth.display_name)) END]
     ) AS ext
 FROM placed
 WHERE r.request.id <> '' AND r.type IN ('request', 'response') AND path <> '' AND path <> 'sys/audit/test' AND event_time IS NOT NULL
