@@ -39,6 +39,8 @@ _AVRO_FAULTS = (
 )
 _LINE_NAMES = (".jsonl", ".ndjson")
 _BETWEEN = re.compile(r"[\s,]*")
+_MEMBERS_BEFORE = r'(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+|\{[^{}\[\]]*\})\s*,\s*)*'
+"""What a list may say of itself in front of its records."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _array_start(text: str, wrapping: Wrapping) -> int | None:
     opening = re.compile(r"\s*\[")
     if wrapping.names:
         names = "|".join(map(re.escape, wrapping.names))
-        opening = re.compile(rf'\s*(?:\[|\{{\s*"(?:{names})"\s*:\s*\[)')
+        opening = re.compile(rf'\s*(?:\[|\{{\s*{_MEMBERS_BEFORE}"(?:{names})"\s*:\s*\[)')
     found = opening.match(text)
     return found.end() if found else None
 

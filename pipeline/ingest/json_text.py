@@ -60,6 +60,11 @@ def member(value: Any, *path: str) -> Any:
     return value
 
 
+def is_cut_json(raw: bytes, *marks: bytes) -> bool:
+    """Return whether bytes that are no JSON begin like some and hold all these marks."""
+    return raw.lstrip()[:1] in (b"{", b"[") and all(mark in raw for mark in marks)
+
+
 def speller(shape: Any) -> Callable[[Any], Any]:
     """Return what takes a JSON value to what of it a shape names, in the shape's spelling.
 

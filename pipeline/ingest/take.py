@@ -20,6 +20,7 @@ from pipeline.ingest.batch import ANCHOR
 from pipeline.ingest.dead_letters import dead_letter_batch
 from pipeline.ingest.recognise import AUTO, Part, recogniser
 from pipeline.ingest.sources import Adapted, Refusal, load_adapter, stored_name
+from pipeline.ingest.sql_source import before
 from pipeline.ingest.tally import Skipped, Taken, Tally
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def take_slice(records: Slice, context: Context, now: datetime) -> Rows:
 
 def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, Adapted]]:
     """Return what each adapter made of its part; row numbers are those of the slice."""
-    faults = [Refusal(at, *fault) for at, fault in records.faults.items()]
+    faults = [
+        Refusal(at, *fault, _shown(records.adapter, records.values[at], context))
+        for at, fault in records.faults.items()
+    ]
     done = [(records.adapter, Adapted([], faults))] if faults else []
     for name, parts in _sorted_out(records, context).items():
         tally.taken[Taken(records.place.topic, records.adapter, name)] += len(parts)
@@ -100,6 +104,17 @@ def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, 
         unread = None if records.adapter == AUTO else records.adapter
         tally.taken[Taken(records.place.topic, records.adapter, unread)] += len(faults)
     return done
+
+
+def _shown(name: str | None, value: bytes | None, context: Context) -> bytes | None:
+    """Return what of a damaged record a dead letter may keep; None where that is all."""
+    if name == AUTO:
+        name = recogniser(context.adapters).name_of(value)
+    if name is None or value is None:
+        return None
+    source = load_adapter(name)
+    paths = getattr(getattr(source, "SOURCE", None), "hidden", getattr(source, "HIDDEN", ()))
+    return before(value, paths)
 
 
 def _sorted_out(records: Slice, context: Context) -> dict[str | None, list[Part]]:

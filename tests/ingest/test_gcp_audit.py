@@ -368,6 +368,28 @@ def test_a_principal_that_google_leaves_out_is_unknown():
     assert (row["agent_id"], row["agent_issuer"], row["actor_id"]) == ("unknown", None, None)
 
 
+def test_a_change_of_policy_tells_to_whom_it_gives():
+    deltas = [
+        {"action": "ADD", "role": "roles/owner", "member": f"serviceAccount:{DEPLOYER}"},
+        {"action": "REMOVE", "role": "roles/owner", "member": "user:bob@acme.example"},
+    ]
+    payload = {"serviceData": {"policyDelta": {"bindingDeltas": deltas}}}
+    [call] = rows(entry("SetIamPolicy", DEPLOYER, payload=payload))
+
+    assert call["ext"]["target_id"] == f"serviceAccount:{DEPLOYER}"
+
+
+def test_the_latest_version_of_a_secret_has_a_number_or_none():
+    def read(name):
+        method = "google.cloud.secretmanager.v1.SecretManagerService.AccessSecretVersion"
+        request = {"name": "projects/acme/secrets/db/versions/latest"}
+        payload = {"request": request, "resourceName": f"projects/1/secrets/db/versions/{name}"}
+        return entry(method, payload=payload)
+
+    told = [row["secret_version"] for row in rows(read("3"), read("latest"), family="secret_event")]
+    assert told == ["3", None]
+
+
 def test_a_call_without_a_method_is_partial():
     record = entry()
     del record["protoPayload"]["methodName"]

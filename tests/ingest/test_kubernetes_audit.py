@@ -330,6 +330,21 @@ def test_any_credential_but_its_own_may_be_the_parent_of_a_token():
     ]
 
 
+def test_a_binding_tells_to_whom_it_gives_its_role():
+    subjects = [
+        {"kind": "ServiceAccount", "name": "cart", "namespace": "shop"},
+        {"kind": "ServiceAccount", "name": "till"},
+        {"kind": "User", "name": "dana"},
+    ]
+    ref = {"resource": "rolebindings", "name": "b", "namespace": "shop"}
+    bound = {"objectRef": ref, "requestObject": {"subjects": subjects}}
+    (made, read) = calls({"verb": "create"} | bound, {"verb": "get"} | bound)
+
+    accounts = "system:serviceaccount:shop:cart system:serviceaccount:shop:till"
+    assert made["ext"]["target_id"] == f"{accounts} dana"
+    assert "target_id" not in read["ext"]
+
+
 def test_no_token_is_issued_where_the_answer_names_none():
     assert (
         issuances(
@@ -423,6 +438,9 @@ def shipped(text):
         {"category": "kube-audit", "properties": {"log": text}},
         {"records": [{"category": "kube-audit", "properties": {"log": text}}]},
         [{"category": "kube-audit", "properties": {"log": text}}],
+        {"category": "kube-audit", "Properties": {"log": text}},
+        {"Category": "kube-audit", "log_s": text},
+        {"events": [{"logStreamName": "kube-apiserver-audit-1", "message": text}]},
     ]
 
 
@@ -431,8 +449,8 @@ def test_what_a_cloud_ships_as_text_gives_the_rows_of_the_event():
 
     found = told(*shipped(json.dumps(event())), *shipped('{"cut": "do-not-store'))
 
-    assert found.calls == [expected] * 4
-    assert found.reasons == ["verb, requestURI and objectRef are missing"] * 4
+    assert found.calls == [expected] * 7
+    assert found.reasons == ["verb, requestURI and objectRef are missing"] * 7
     assert not any(b"do-not-store" in refusal.raw for refusal in found.refusals)
 
 

@@ -170,6 +170,48 @@ def test_of_a_cut_delivery_file_the_records_before_the_fault_are_kept(tmp_path):
     assert rest.stage == "decode"
 
 
+def test_a_list_may_say_of_itself_what_it_likes_before_its_records(tmp_path):
+    audit = {"apiVersion": "audit.k8s.io/v1", "auditID": "a", "stage": "Panic", "verb": "get"}
+    about = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "n": 1}
+    (tmp_path / "x").write_bytes(dump(about | {"items": [audit, audit, audit]})[:-20])
+
+    *found, rest = read_records(tmp_path / "x", wrapping_of(AUTO))
+
+    assert list(map(json.loads, found)) == [audit, audit]
+    assert rest.stage == "decode"
+
+
+MEANT_FOR_NOBODY = "do-not-store"
+CUT = {
+    "cloudtrail": trail(requestParameters={"command": MEANT_FOR_NOBODY}),
+    "kubernetes_audit": {
+        "apiVersion": "audit.k8s.io/v1",
+        "requestObject": {"data": {"key": MEANT_FOR_NOBODY}},
+    },
+    "gcp_audit": {
+        "protoPayload": {
+            "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
+            "request": {"payload": MEANT_FOR_NOBODY},
+        }
+    },
+    "vault_audit": {
+        "type": "request",
+        "request": {"client_token_accessor": "a", "data": {"value": MEANT_FOR_NOBODY}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_is_cut_off_keeps_no_arguments_whether_a_line_or_the_end_of_a_file(name):
+    raw = dump(CUT[name])[:-3]
+    line, rest = take(raw), take(raw, faults={0: ("decode", "not JSON: it ends early")})
+
+    assert column(line, ANCHOR, "adapter", "stage") == [(name, "decode")]
+    for rows in (line, rest):
+        [(kept,)] = column(rows, ANCHOR, "raw")
+        assert MEANT_FOR_NOBODY.encode() not in kept
+
+
 def test_lines_are_still_read_as_a_stream(tmp_path):
     path = tmp_path / "x.jsonl"
     with path.open("wb") as stream:

@@ -490,6 +490,31 @@ def test_the_test_record_of_a_new_device_is_counted_and_no_event():
     assert found.skipped == {"the test record of a new audit device": 1}
 
 
+def test_a_request_for_help_has_no_id_and_is_counted():
+    asked = {"operation": "help", "path": "pki/roles/web"}
+    entry = {"time": MADE, "type": "request", "auth": CALLER, "request": asked}
+    found = told(entry)
+
+    assert (found.calls, found.reasons) == ([], [])
+    assert found.skipped == {"a request for the help on a path": 1}
+    assert recognises(entry)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("sys/policies/acl/ops", "e-1"),
+        ("sys/policy/ops", "e-1"),
+        ("sys/policies/acl/other", None),
+        ("secret/data/ops", None),
+    ],
+)
+def test_whoever_writes_a_policy_of_his_own_is_its_target(path, target):
+    [call] = told(record(path, "update", CALLER)).calls
+
+    assert call["ext"].get("target_id") == target
+
+
 def test_prefixes_of_the_device_and_of_syslog_are_cut_off():
     line = json.dumps(record("kv/a", caller=CALLER)).encode()
 

@@ -50,7 +50,14 @@ from pipeline.ingest.aws_record import (
     subject_columns,
     subject_of,
 )
-from pipeline.ingest.json_text import digest, digest_or_none, dump_json, member, parse_json
+from pipeline.ingest.json_text import (
+    digest,
+    digest_or_none,
+    dump_json,
+    is_cut_json,
+    member,
+    parse_json,
+)
 from pipeline.ingest.sources import Adapted, Refusal
 from pipeline.ingest.sql_source import before, without
 
@@ -89,7 +96,7 @@ MAPPING = (
     ("awsRegion, eventType, eventCategory, errorCode, userIdentity.type, ...", "ext"),
 )
 
-_HIDDEN = (
+HIDDEN = (
     ("responseElements",),
     ("requestParameters",),
     ("additionalEventData",),
@@ -104,6 +111,8 @@ _KEY_REMOVALS = {"DeleteAccessKey": "delete", "UpdateAccessKey": "revoke"}
 
 def recognises(record: object) -> bool:
     """Return whether a record names an AWS event and who caused it, or holds such records."""
+    if isinstance(record, bytes):
+        return is_cut_json(record, b'"eventSource"', b'"userIdentity"')
     if not isinstance(record, dict):
         return False
     if is_event(record) or no_event(record):
@@ -160,7 +169,7 @@ def _records(value: bytes | None) -> Iterator[dict[str, Any] | Refusal]:
     try:
         document = parse_json(value)
     except ValueError as error:
-        yield Refusal(0, "decode", f"not JSON: {error}", before(value, _HIDDEN))
+        yield Refusal(0, "decode", f"not JSON: {error}", before(value, HIDDEN))
         return
     records = unpacked(document)
     if not records:
@@ -184,7 +193,7 @@ def _distinct(listed: list[Any], *, alone: bool) -> Iterator[dict[str, Any] | Re
 
 def _without_content(record: dict[str, Any]) -> bytes:
     # A dead letter must not become the place where a session token lies.
-    return dump_json(without(record, _HIDDEN))
+    return dump_json(without(record, HIDDEN))
 
 
 def _is_mended(record: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ingest.json_text import member, parse_json, speller
+from pipeline.ingest.json_text import is_cut_json, member, parse_json, speller
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ _SHAPE = {
             "grantType": "VARCHAR",
         },
         "response": {"name": "VARCHAR", "valid_before_time": {"seconds": "DOUBLE"}},
-        "serviceData": {"policyDelta": {"bindingDeltas": [{"action": "VARCHAR", "member": "VARCHAR"}]}},
+        "serviceData": {
+            "policyDelta": {"bindingDeltas": [{"action": "VARCHAR", "member": "VARCHAR"}]}
+        },
         "metadata": {"identityDelegationChain": ["VARCHAR"], "mapped_principal": "VARCHAR"},
     },
 }
@@ -140,6 +142,8 @@ SOURCE = SqlSource(
 
 def recognises(record: object) -> bool:
     """Return whether a record is a log entry with an audit payload, or pushes one."""
+    if isinstance(record, bytes):
+        return is_cut_json(record, b"google.cloud.audit.AuditLog")
     entries = _entries(record)
     if entries is not None:
         return bool(entries) and recognises(entries[0])

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ingest.json_text import member, parse_json
+from pipeline.ingest.json_text import is_cut_json, member, parse_json
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ SOURCE = SqlSource(
 
 def recognises(record: object) -> bool:
     """Return whether a record is an audit event of Kubernetes or a list of them."""
+    if isinstance(record, bytes):
+        return is_cut_json(record, b'"audit.k8s.io/')
     if not isinstance(record, dict):
         return False
     for held in (record.get(name) for name in _LISTS):

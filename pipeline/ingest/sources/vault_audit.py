@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.json_text import member, parse_json
+from pipeline.ingest.json_text import is_cut_json, member, parse_json
 from pipeline.ingest.sql_source import SqlSource
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ SOURCE = SqlSource(
 
 def recognises(record: object) -> bool:
     """Return whether a record is a request or a response of an audit device."""
+    if isinstance(record, bytes) and is_cut_json(record, b'"client_token_accessor"'):
+        return True
     if isinstance(record, bytes) and b'"request"' in record:
         # A prefix of the device's own hides that it is JSON.
         try:
