@@ -340,8 +340,7 @@ def test_a_binding_tells_to_whom_it_gives_its_role():
     bound = {"objectRef": ref, "requestObject": {"subjects": subjects}}
     (made, read) = calls({"verb": "create"} | bound, {"verb": "get"} | bound)
 
-    accounts = "system:serviceaccount:shop:cart system:serviceaccount:shop:till"
-    assert made["ext"]["target_id"] == f"{accounts} dana"
+    assert made["ext"]["target_id"] == "system:serviceaccount:shop:cart till dana"
     assert "target_id" not in read["ext"]
 
 

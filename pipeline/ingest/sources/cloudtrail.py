@@ -82,18 +82,31 @@ MAPPING = (
     ("userIdentity.type", "actor_convention"),
     ("userIdentity.onBehalfOf, sessionContext.sourceIdentity, a federated user", "subject_id"),
     ("userIdentity.principalId, sessionContext.attributes.creationDate", "session_id"),
-    ("userIdentity.accessKeyId", "credential_id of a call, parents of what is issued"),
+    (
+        "userIdentity.accessKeyId, credentialId, the sha256 of a certificate",
+        "credential_id of a call, parents of what is issued",
+    ),
+    ("userIdentity.invokedBy of a service that takes a role", "client_id"),
     ("sharedEventID, else requestID", "call_id"),
     ("resources.ARN, else a name in requestParameters", "resource"),
     ("sourceIPAddress, userAgent", "src_ip, user_agent"),
     ("sha256 of requestParameters, of responseElements", "args_hash, result_hash"),
-    ("responseElements.credentials.accessKeyId, accessKey.accessKeyId", "credential_id"),
+    (
+        "responseElements.credentials.accessKeyId, credentialSet, accessKey.accessKeyId",
+        "credential_id",
+    ),
     ("responseElements.credentials.expiration", "expires_at"),
     ("requestParameters.roleArn, responseElements.assumedRoleUser.arn", "actor_id of a session"),
-    ("responseElements.subjectFromWebIdentityToken, subject, sourceIdentity", "subject_id"),
+    (
+        "responseElements.subjectFromWebIdentityToken, subject, sourceIdentity, identityId",
+        "subject_id",
+    ),
     ("responseElements.audience", "audience"),
     ("responseElements.accessKey, requestParameters.accessKeyId", "secret_id"),
-    ("awsRegion, eventType, eventCategory, errorCode, userIdentity.type, ...", "ext"),
+    (
+        "awsRegion, eventType, errorCode, userIdentity.type, the user, role or group of IAM, ...",
+        "ext",
+    ),
 )
 
 HIDDEN = (

@@ -107,9 +107,9 @@ SELECT
             r.user.extra.sessionName[1],
             -- To whom a binding gives its role.
             CASE WHEN changes AND r.objectRef.resource SIMILAR TO '(cluster)?rolebindings' THEN array_to_string(list_transform(
-                r.requestObject.subjects, lambda one: CASE WHEN one.kind = 'ServiceAccount'
-                    THEN concat_ws(':', 'system:serviceaccount', coalesce(text_of(one.namespace), r.objectRef.namespace), one.name)
-                    ELSE one.name END), ' ') END]
+                r.requestObject.subjects, lambda one: coalesce(CASE WHEN one.kind = 'ServiceAccount'
+                    THEN 'system:serviceaccount:' || text_of(one.namespace) || ':' || one.name
+                    END, one.name)), ' ') END]
     ) AS ext
 FROM judged
 WHERE event_time IS NOT NULL AND doing <> ''
