@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import orjson
@@ -150,9 +150,28 @@ def _is_plain(values: Sequence[Any], kind: pa.DataType) -> bool:
         return seen <= {bool}
     if pa.types.is_integer(kind):
         return seen <= {int}
+    if pa.types.is_timestamp(kind):
+        return seen <= {datetime} and {v.tzinfo for v in values if v is not None} <= {UTC}
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         return seen <= {list} and set(map(type, chain.from_iterable(filter(None, values)))) <= {str}
     return not seen
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    """Return whether all values are objects of texts, the usual kind of `ext`."""
+    return (
+        set(map(type, values)) <= {dict}
+        and set(map(type, chain.from_iterable(values))) <= {str}
+        and set(map(type, chain.from_iterable(map(dict.values, values)))) <= {str}
+    )
+
+
+def _maps(values: Sequence[Mapping[str, str]], kind: pa.DataType) -> pa.Array:
+    pairs = [sorted(value.items()) for value in values]
+    ends = accumulate(map(len, pairs), initial=0)
+    keys, texts = zip(*chain.from_iterable(pairs), strict=True) if any(pairs) else ((), ())
+    parts = pa.array(keys, kind.key_type), pa.array(texts, kind.item_type)
+    return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), *parts, type=kind)
 
 
 def read_column(
@@ -163,11 +182,13 @@ def read_column(
     A missing value takes the default; a row with a problem does too, or null.
     """
     filled = values if default is None else [default if v is None else v for v in values]
-    if _is_plain(filled, field.type):
-        try:
+    try:
+        if _is_plain(filled, field.type):
             return pa.array(filled, field.type), {}
-        except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
-            pass  # one value is out of range: find it below
+        if pa.types.is_map(field.type) and _are_texts(filled):
+            return _maps(filled, field.type), {}
+    except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
+        pass  # one value is out of range: find it below
     read, problems = reader_of(field.type), {}
     out: list[Any] = []
     for row, value in enumerate(filled):

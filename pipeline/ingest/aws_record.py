@@ -35,8 +35,9 @@ def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:
     if time is None:
         return None
     identity = record.get("userIdentity")
-    account = text(record.get("recipientAccountId")) or text(member(identity, "accountId"))
     sha256 = digest(record)
+    ext = _ext(record, _object(identity), sha256)
+    account = ext.get("recipientAccountId") or ext.get("accountId")
     who = principal_of(identity, text(record.get("eventSource")))
     return Event(
         record=record,
@@ -49,8 +50,8 @@ def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:
             "observer": "cloud_audit",
             "tenant_id": tenant_id,
             "trust_domain": account_issuer(account),
-            "session_id": _session(identity),
-            "ext": _ext(record, identity, sha256),
+            "session_id": _session(ext),
+            "ext": ext,
         },
         account=account,
         name=text(record.get("eventName")) or "unknown",
@@ -58,10 +59,27 @@ def read_event(record: dict[str, Any], tenant_id: str) -> Event | None:
     )
 
 
-def _session(identity: Any) -> str | None:
-    created = text(member(identity, "sessionContext", "attributes", "creationDate"))
-    principal = text(member(identity, "principalId"))
+_NAMES = (
+    "recipientAccountId",
+    "errorCode",
+    "eventType",
+    "eventCategory",
+    "readOnly",
+    "requestID",
+    "sharedEventID",
+    "vpcEndpointId",
+    "sessionCredentialFromConsole",
+)
+"""Members of a record that `ext` keeps under their own name."""
+
+
+def _session(ext: dict[str, str]) -> str | None:
+    created, principal = ext.get("sessionCreation"), ext.get("principalId")
     return f"{principal}@{created}" if created and principal else None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _error(record: dict[str, Any]) -> str | None:
@@ -72,38 +90,37 @@ def _error(record: dict[str, Any]) -> str | None:
     return "Unspecified"
 
 
-def _ext(record: dict[str, Any], identity: Any, sha256: str) -> dict[str, str | None]:
-    attributes = member(identity, "sessionContext", "attributes")
-    return {
+def _ext(record: dict[str, Any], identity: dict[str, Any], sha256: str) -> dict[str, str]:
+    context = _object(identity.get("sessionContext"))
+    attributes = _object(context.get("attributes"))
+    found = {
+        **{name: text(record.get(name)) for name in _NAMES},
         "record_sha256": sha256,
         "region": text(record.get("awsRegion")),
-        "accountId": text(member(identity, "accountId")),
-        "recipientAccountId": text(record.get("recipientAccountId")),
-        "errorCode": text(record.get("errorCode")),
-        "eventType": text(record.get("eventType")),
-        "eventCategory": text(record.get("eventCategory")),
-        "readOnly": text(record.get("readOnly")),
-        "requestID": text(record.get("requestID")),
-        "sharedEventID": text(record.get("sharedEventID")),
-        "vpcEndpointId": text(record.get("vpcEndpointId")),
-        "identityType": text(member(identity, "type")),
-        "principalId": text(member(identity, "principalId")),
-        "invokedBy": text(member(identity, "invokedBy")),
+        "accountId": text(identity.get("accountId")),
+        "identityType": text(identity.get("type")),
+        "principalId": text(identity.get("principalId")),
+        "invokedBy": text(identity.get("invokedBy")),
         # A vendor whom the account lent its rights for a while.
         "invokedByDelegate": text(member(identity, "invokedByDelegate", "accountId")),
         "credentialsIssuedTo": text(member(identity, "inScopeOf", "credentialsIssuedTo")),
-        "sessionCredentialFromConsole": text(record.get("sessionCredentialFromConsole")),
-        "mfaAuthenticated": text(member(attributes, "mfaAuthenticated")),
-        "sessionCreation": text(member(attributes, "creationDate")),
-        "sourceIdentity": text(member(identity, "sessionContext", "sourceIdentity")),
+        "mfaAuthenticated": text(attributes.get("mfaAuthenticated")),
+        "sessionCreation": text(attributes.get("creationDate")),
+        "sourceIdentity": text(context.get("sourceIdentity")),
     }
+    return _told(found)
+
+
+def _told(found: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def finish(event: Event, row: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return a row with its envelope; `more` goes to `ext`."""
-    ext = {**event.envelope["ext"], **{name: text(value) for name, value in more.items()}}
-    kept = {name: value for name, value in ext.items() if value is not None}
-    return {**event.envelope, **row, "ext": kept}
+    ext = event.envelope["ext"]
+    if more:
+        ext = {**ext, **_told({name: text(value) for name, value in more.items()})}
+    return {**event.envelope, **row, "ext": ext}
 
 
 def subject_of(identity: Any) -> dict[str, str | None]:

@@ -97,7 +97,7 @@ def test_google_s_second_impersonation_continues_the_first(con):
         "unknown",
         ["alice@acme.example", PLANNER, DEPLOYER],
         "broken",
-        "missing_parent_id",
+        "source_not_onboarded",
     )
     assert con.execute(
         "SELECT method FROM hops WHERE delegator = ? AND delegate = ?", [PLANNER, DEPLOYER]

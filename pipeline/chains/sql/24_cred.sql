@@ -49,8 +49,8 @@ SELECT
     coalesce(f.actor_id LIKE '%.amazonaws.com', false)
         OR coalesce(f.client_id LIKE '%.amazonaws.com' OR f.client_id = 'AWS Internal', false) AS by_service,
     f.credential_key IS NULL AND coalesce(u.is_lent, false) AS is_lent,
-    -- Google names neither the tokens that it makes nor those that it makes them for: no record
-    -- is missing where no parent is told.
+    -- Google names neither the tokens that it makes nor those that it makes them for: the caller's
+    -- own sign-in is no record that its audit log ever had.
     coalesce(m.issuer = 'gcp' AND m.kind = 'local', false) AS is_nameless,
     is_interactive(f.grant_type) AS is_interactive,
     r.credential_key IS NOT NULL AS was_renewed, coalesce(m.issuer, r.issuer) AS grant_issuer,

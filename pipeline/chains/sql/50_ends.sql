@@ -46,7 +46,7 @@ judged AS (
         -- Nobody can say yet that a record is missing.
         coalesce(watermark, first_seen) < first_seen AS is_open,
         CASE
-            WHEN seen_issued AND derives AND NOT by_service AND NOT is_nameless AND NOT superseded(is_interactive, issue_op)
+            WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
                 AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
             WHEN NOT seen_issued AND NOT is_lent AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
@@ -109,7 +109,7 @@ SELECT
         WHEN lacks = 'parent_missing' AND (len(list_filter(act_chain, lambda one: one.subject IS NULL)) > 0
             OR (actor_unknown AND coalesce(actor_convention IN ('act', 'impersonation'), false))) THEN 'missing_actor'
         -- A cloud names the provider of the token, and that provider tells us nothing at all.
-        WHEN lacks = 'parent_missing' AND is_of_silent_provider THEN 'source_not_onboarded'
+        WHEN lacks = 'parent_missing' AND (is_of_silent_provider OR is_nameless) THEN 'source_not_onboarded'
         WHEN lacks = 'parent_missing' THEN 'missing_parent_id'
     END AS gap_kind
 FROM judged
