@@ -10,22 +10,32 @@ below it, which the same process sends with it.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import otel_words as words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.ingest.otel_spans import Span
 
-CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "agent")
-_FIXED_NAMES = {"retrieval": "retrieval", "create": "create_agent", "agent": "invoke_agent"}
-_LAYERS = {"retrieval": "tool", "create": "agent"}
+CALL_PARTS = ("tool", "mcp_client", "mcp_server", "retrieval", "create", "handoff", "agent")
+_FIXED_NAMES = {
+    "retrieval": "retrieval",
+    "create": "create_agent",
+    "handoff": "handoff",
+    "agent": "invoke_agent",
+}
+_LAYERS = {"retrieval": "tool", "create": "agent", "handoff": "agent"}
 _TOOL_AFTER = re.compile(r"(?:^|\s)(?:execute_tool|tools/call|running tool:)\s+(\S.*)$", re.DOTALL)
 _MODEL_SIGNS = ("gen_ai.request.model", "gen_ai.system", "gen_ai.provider.name")
 _MAX_ANCESTORS = 256
 _TIMED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _DAY_MS = 86_400_000
+_MADE_ID = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(?:tool|agent)$")
 
 SpanKey = tuple[str | None, str | None]
 
@@ -69,12 +79,23 @@ class Traces:
     def __init__(self, spans: list[Span]) -> None:
         self.nodes = [_node(span) for span in spans]
         self._known: dict[SpanKey, Node] = {}
+        self._graph: dict[SpanKey, str] = {}
+        self._handed: defaultdict[SpanKey, list[Span]] = defaultdict(list)
         for node in self.nodes:
             self._known.setdefault((node.span.trace_id, node.span.span_id), node)
+            self._place(node.span)
         calls = [node for node in self.nodes if node.part in CALL_PARTS]
         for node in calls:
             node.above = self._nearest(node)
         self._join(calls)
+
+    def _place(self, span: Span) -> None:
+        """Remember a span that says of two agents which came first."""
+        attributes = span.attributes
+        if words.NODE_ID in attributes and (name := agent_of(span)):
+            self._graph.setdefault((span.trace_id, attributes[words.NODE_ID]), name)
+        if words.HANDED_BY in attributes and words.HANDED_TO in attributes:
+            self._handed[span.trace_id, attributes[words.HANDED_TO]].append(span)
 
     def who(self, node: Node) -> Who:
         """Return who acts in a span, from its own attributes and those above it."""
@@ -88,6 +109,19 @@ class Traces:
         for one in reversed(way):
             found = one.who = _narrow(found, one)
         return found
+
+    def asked_by(self, span: Span) -> str | None:
+        """Return who handed over to an agent whose run stands beside theirs, as far as told."""
+        before = span.attributes.get(words.NODE_PARENT)
+        if before is not None and before not in words.NODE_BEGINS:
+            known = self._graph.get((span.trace_id, before))
+            # An id that was made for a run names nobody.
+            return known or (None if _MADE_ID.fullmatch(before) else before)
+        handed = self._handed.get((span.trace_id, span.first(words.AGENT_NAME)), ())
+        began = span.start_us or 0
+        found = [one for one in handed if (one.start_us or 0) <= began]
+        last = max(found, key=lambda one: (one.start_us or 0, one.span_id or ""), default=None)
+        return last.attributes[words.HANDED_BY] if last else None
 
     def _parent(self, node: Node) -> Node | None:
         parent = node.span.parent_id
@@ -163,10 +197,22 @@ def _is_same_run(node: Node) -> bool:
 
 def agent_of(span: Span) -> str | None:
     """Return the id of the agent that a span names, else its name."""
-    is_agent = span.attributes.get("traceloop.span.kind", "").lower() == "agent"
-    named = ("traceloop.entity.name",) if is_agent else ()
-    names = words.AGENT_NAME + named
-    return span.first(names if run_of(span) else words.AGENT_ID + names) or run_of(span)
+    run = run_of(span)
+    named = None if run else span.first(words.AGENT_ID)
+    return named or span.first(words.AGENT_NAME) or _name_of_run(span) or run
+
+
+def _name_of_run(span: Span) -> str | None:
+    """Return the agent's name that the span of its run bears where others have none."""
+    attributes = span.attributes
+    if attributes.get("traceloop.span.kind", "").lower() == "agent":
+        return span.first(("traceloop.entity.name",))
+    if attributes.get("langfuse.observation.type", "").lower() == "agent":
+        return span.name or None
+    if attributes.get("openinference.span.kind", "").lower() != "agent":
+        return None
+    named = (attributes.get(name) for name in words.NODE_NAME)
+    return next((one for one in named if one and not _MADE_ID.fullmatch(one)), None)
 
 
 def run_of(span: Span) -> str | None:
@@ -215,19 +261,35 @@ def _part(span: Span) -> str:
 
 def _part_by_library(span: Span) -> str:
     attributes = span.attributes
-    for name in ("openinference.span.kind", "traceloop.span.kind"):
-        kind = attributes.get(name)
-        if kind is not None:
-            part = words.LIBRARY_KINDS.get(kind.lower(), words.OTHER)
-            # A whole run of several agents is an AGENT, too, and names none.
-            return words.STEP if part == "agent" and agent_of(span) is None else part
-    if "ai.toolCall.name" in attributes or "gen_ai.tool.name" in attributes:
-        return "tool"
+    kind = _kind(attributes)
+    if kind is not None:
+        # A whole run of several agents is an AGENT, too, and names none.
+        return words.STEP if kind == "agent" and agent_of(span) is None else kind
+    if any(name in attributes for name in words.TOOL_SIGNS):
+        return f"mcp_{span.kind}" if _is_mcp_tool(span) else "tool"
     if span.first(words.AGENT_NAME) and span.name.startswith(("invoke_agent", "agent run")):
         return "agent"
     if any(name in attributes for name in _MODEL_SIGNS):
         return words.MODEL_CALL
     return words.OTHER
+
+
+def _kind(attributes: Mapping[str, str]) -> str | None:
+    """Return the part that a library says a span is, None where none says it."""
+    told = [attributes[name] for name in words.KINDS if name in attributes]
+    for kind in told:
+        # MLflow writes it as JSON.
+        part = words.LIBRARY_KINDS.get(kind.strip('"').lower())
+        if part is not None:
+            return part
+    if attributes.get(words.KIND_OF_CLAUDE_CODE) == "tool" and "tool_name" in attributes:
+        return "tool"
+    has_tool = any(name in attributes for name in words.TOOL_SIGNS)
+    return words.OTHER if told and not has_tool else None
+
+
+def _is_mcp_tool(span: Span) -> bool:
+    return "mcp.tool.name" in span.attributes and span.kind in {"client", "server"}
 
 
 def _tool_name(span: Span, part: str) -> str | None:
@@ -242,8 +304,9 @@ def _tool_name(span: Span, part: str) -> str | None:
     told = _TOOL_AFTER.search(span.name)
     if told:
         return told.group(1).strip()
-    is_named_so = span.attributes.get("openinference.span.kind", "").lower() == "tool"
-    return span.first(("traceloop.entity.name",)) or (span.name if is_named_so else None) or None
+    named = span.first(("traceloop.entity.name",))
+    is_named_so = any(name in span.attributes for name in words.KINDS)
+    return named or (_SUFFIX.sub("", span.name) if is_named_so else None) or None
 
 
 def _is_same_call(above: Node, node: Node) -> bool:
@@ -252,12 +315,18 @@ def _is_same_call(above: Node, node: Node) -> bool:
     is_other_library = above.span.scope != node.span.scope
     match above.part, node.part:
         case ("tool", "tool"):
-            return is_other_library
+            tool_call = node.span.first(words.TOOL_CALL_ID)
+            return is_other_library or (
+                tool_call is not None and tool_call == above.span.first(words.TOOL_CALL_ID)
+            )
         case ("tool", "mcp_client" | "mcp_server") | ("mcp_client", "mcp_client" | "mcp_server"):
             return True
         case ("mcp_server", "tool"):
-            # A server that passes a request on within itself.
-            return "mcp.method.name" in node.span.attributes and not is_other_library
+            # A server that passes a request on within itself, or runs the tool.
+            return above.span.resource.service == node.span.resource.service
+        case ("mcp_client", "tool"):
+            # A server whose own span is missing.
+            return above.span.resource.service != node.span.resource.service
         case _:
             return False
 

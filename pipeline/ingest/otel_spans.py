@@ -39,6 +39,7 @@ _RESOURCES = ("resourceSpans", "resource_spans")
 _SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_DIGITS = 20
+_EXACT = 1 << 53
 _HEX = re.compile(r"[0-9a-f]+")
 _AFTER_PATH = re.compile(r"[?#].*$", re.DOTALL)
 _USER_INFO = re.compile(r"//[^/@]*@")
@@ -56,6 +57,8 @@ class Resource:
     """In Kubernetes what runs the pods, else what a cloud or itself calls it."""
     environment: str | None
     """One of the contract's."""
+    agent: str | None
+    """Who acts in all of its spans that name nobody."""
 
 
 @dataclass(slots=True)
@@ -371,6 +374,7 @@ def _resource(attributes: dict[str, Any]) -> Resource:
         instance=texts.get("service.instance.id"),
         workload=_pods(texts) or texts.get("cloud.resource_id") or service,
         environment=ENVIRONMENTS.get(named.lower()),
+        agent=texts.get("gen_ai.agent.id") or texts.get("gen_ai.agent.name"),
     )
 
 
@@ -386,8 +390,12 @@ def text_of(value: Any) -> str | None:
     """Return a text or number as text; None where there is nothing, or something else."""
     if isinstance(value, str):
         return value.strip() or None
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, float):
+        # A code or a port that some exporter sent as a double.
+        is_whole = value.is_integer() and abs(value) < _EXACT
+        return str(int(value) if is_whole else value)
     return None
 
 

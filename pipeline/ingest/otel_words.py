@@ -2,7 +2,8 @@
 
 Both generations of the GenAI and MCP conventions, and what libraries wrote before
 or beside them: OpenInference, OpenLLMetry (`traceloop.*`), any-agent, pydantic-ai,
-Google ADK, Vercel's AI SDK.  Of several spellings the first that is there counts.
+Google ADK, Vercel's AI SDK, Spring AI, Langfuse, LangSmith, MLflow, LoongSuite,
+Strands, Claude Code.  Of several spellings the first that is there counts.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ AGENT_NAME = (
     "traceloop.association.properties.lc_agent_name",
     "lc_agent_name",
 )
-AGENT_PARENT = ("graph.node.parent_id",)
-"""OpenInference: who handed over to an agent, whose runs stand side by side."""
+NODE_NAME = ("graph.node.name", "graph.node.id")
+"""OpenInference: the node of an agent's run, in a graph of runs that may stand side by side."""
+NODE_ID, NODE_PARENT = "graph.node.id", "graph.node.parent_id"
+NODE_BEGINS = frozenset({"start", "__start__"})
+"""What a graph's first node names as the one before it."""
+HANDED_BY, HANDED_TO = "gen_ai.handoff.from_agent", "gen_ai.handoff.to_agent"
 AGENT_VERSION = ("gen_ai.agent.version",)
 SESSION = (
     "gen_ai.conversation.id",
     "session.id",
     "traceloop.association.properties.session_id",
     "traceloop.association.properties.thread_id",
+    "ai.telemetry.metadata.sessionId",
+    "gen_ai.session.id",
+    "langfuse.session.id",
 )
 MCP_SESSION = ("mcp.session.id",)
 """Of older revisions, between one client and one server: where nothing else is told."""
@@ -31,9 +39,25 @@ USER = (
     "enduser.id",
     "langfuse.user.id",
     "traceloop.association.properties.user_id",
+    "ai.telemetry.metadata.userId",
+    "gen_ai.user.id",
 )
-TOOL_NAME = ("gen_ai.tool.name", "tool.name", "ai.toolCall.name")
+TOOL_NAME = (
+    "gen_ai.tool.name",
+    "tool.name",
+    "ai.toolCall.name",
+    "mcp.tool.name",
+    "spring.ai.tool.definition.name",
+    "tool_name",
+)
+TOOL_SIGNS = ("ai.toolCall.name", "gen_ai.tool.name", "mcp.tool.name")
+"""Where one is, a span without any kind is a tool's."""
 TOOL_CALL_ID = ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id")
+TOOL_STATUS = ("gen_ai.tool.status", "tool.status")
+"""Strands: how a tool ended, where the span's own status tells of the framework alone."""
+FAILED = frozenset({"error", "failed", "failure"})
+NO_TOOLS = frozenset({"(merged tools)"})
+"""Google ADK: a summary of calls that have spans of their own."""
 PEER = ("service.peer.name", "peer.service")
 
 ARGUMENTS = (
@@ -45,6 +69,9 @@ ARGUMENTS = (
     "ai.toolCall.args",
     "input.value",
     "traceloop.entity.input",
+    "spring.ai.tool.call.arguments",
+    "langfuse.observation.input",
+    "mlflow.spanInputs",
 )
 RESULT = (
     "gen_ai.tool.call.result",
@@ -55,6 +82,9 @@ RESULT = (
     "ai.toolCall.result",
     "output.value",
     "traceloop.entity.output",
+    "spring.ai.tool.call.result",
+    "langfuse.observation.output",
+    "mlflow.spanOutputs",
 )
 
 EXT = frozenset(
@@ -89,11 +119,30 @@ STATUS_CODES = frozenset(
 CONTENT = frozenset(ARGUMENTS + RESULT)
 """Read for their digest alone."""
 
+KINDS = (
+    "openinference.span.kind",
+    "traceloop.span.kind",
+    "gen_ai.span.kind",
+    "langfuse.observation.type",
+    "langsmith.span.kind",
+    "mlflow.spanType",
+    "spring.ai.kind",
+)
+"""Where libraries say what a span is, see `LIBRARY_KINDS`."""
+KIND_OF_CLAUDE_CODE = "span.type"
+"""Too common a name to mean the same elsewhere: counts beside a tool's name only."""
+
 READ = frozenset(
     (
         *AGENT_ID,
         *AGENT_NAME,
-        *AGENT_PARENT,
+        *NODE_NAME,
+        NODE_PARENT,
+        HANDED_BY,
+        HANDED_TO,
+        *KINDS,
+        KIND_OF_CLAUDE_CODE,
+        *TOOL_STATUS,
         *AGENT_VERSION,
         *SESSION,
         *MCP_SESSION,
@@ -114,11 +163,9 @@ READ = frozenset(
         "metadata",
         "network.protocol.name",
         "network.transport",
-        "openinference.span.kind",
         "server.address",
         "server.port",
         "traceloop.entity.name",
-        "traceloop.span.kind",
         "user_agent.original",
     )
 )
@@ -129,6 +176,9 @@ READ_OF_RESOURCE = frozenset(
         "cloud.resource_id",
         "deployment.environment",
         "deployment.environment.name",
+        "gen_ai.agent.id",
+        "gen_ai.agent.name",
+        "gen_ai.agent.version",
         "k8s.cluster.name",
         "k8s.cronjob.name",
         "k8s.daemonset.name",
@@ -154,6 +204,7 @@ MADE_HERE = "an agent made within its process"
 STEP = "a workflow or a step of it"
 MESSAGE = "an MCP message that calls nothing"
 REPEATED = "an inner span of the same call by the same library"
+SUMMARY = "a summary of tool calls that have spans of their own"
 TWICE = "a span that stands twice in one value"
 OTHER = "a span of no agent"
 NO_SPANS = "an export without spans"
@@ -166,6 +217,7 @@ OPERATIONS = {
     "retrieval": "retrieval",
     "invoke_agent": "agent",
     "create_agent": "create",
+    "handoff": "handoff",
     "invoke_workflow": STEP,
     "call_llm": MODEL_CALL,
     "chat": MODEL_CALL,
@@ -180,14 +232,20 @@ OPERATIONS = {
 LIBRARY_KINDS = {
     "agent": "agent",
     "chain": STEP,
+    "chat_client": STEP,
+    "chat_model": MODEL_CALL,
     "embedding": MODEL_CALL,
+    "generation": MODEL_CALL,
+    "handoff": "handoff",
     "llm": MODEL_CALL,
+    "mcp_server_tool_call": "tool",
     "reranker": MODEL_CALL,
     "task": STEP,
     "tool": "tool",
+    "tool_call": "tool",
     "workflow": STEP,
 }
-"""`openinference.span.kind` and `traceloop.span.kind`, in small letters."""
+"""What stands under `KINDS`, in small letters, to the part of a span."""
 
 ENVIRONMENTS = {
     "prod": "prod",

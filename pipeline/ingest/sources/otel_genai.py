@@ -60,7 +60,10 @@ MAPPING = (
     ("gen_ai.tool.name, or after the operation in the span's name", "tool_name"),
     ("status.code, error.type, rpc.response.status_code, ...", "outcome"),
     ("gen_ai.agent.id, else gen_ai.agent.name, of the span or the nearest above", "agent_id"),
-    ("the same of the agent above that, graph.node.parent_id", "parent_agent_id"),
+    (
+        "the same of the agent above that, gen_ai.handoff.from_agent, graph.node.parent_id",
+        "parent_agent_id",
+    ),
     ("gen_ai.agent.version", "agent_version"),
     ("service.instance.id", "agent_instance"),
     ("k8s.*.name, else service.name", "workload_id"),
@@ -91,7 +94,7 @@ _DENIED_CODES = {
     "error.type": {"401", "403"},
     "rpc.response.status_code": {"401", "403"},
 }
-_TIMEOUT = re.compile(r"time_?d?_?out|deadline_?exceeded", re.IGNORECASE)
+_TIMEOUT = re.compile(r"time_?d?[_ ]?out|deadline[_ ]?exceeded", re.IGNORECASE)
 _NUMBER = re.compile(r"-?[0-9]{1,10}")
 _HTTP_ERROR = 400
 _CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
@@ -189,6 +192,8 @@ def _take(
 def _why_skipped(node: Node) -> str:
     if node.part not in CALL_PARTS:
         return node.part
+    if node.tool in words.NO_TOOLS:
+        return words.SUMMARY
     if node.part == "agent" and not is_invocation(node):
         return words.AGENT_RUN
     return words.REPEATED if node.is_repeat else ""
@@ -220,7 +225,7 @@ def _row(node: Node, traces: Traces, context: Context) -> dict[str, Any]:
         "result_hash": _digest(span, words.RESULT) if has_content else None,
         "ext": _ext(span),
     }
-    row |= _agent_columns(node, who)
+    row |= _agent_columns(node, who, traces)
     row |= _place_columns(node)
     return row
 
@@ -232,7 +237,7 @@ def _source(node: Node, context: Context) -> str:
     return source
 
 
-def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
+def _agent_columns(node: Node, who: Who, traces: Traces) -> dict[str, Any]:
     """Return who acts; a server's own service is not who called it."""
     span = node.span
     if who.agent is not None:
@@ -240,10 +245,10 @@ def _agent_columns(node: Node, who: Who) -> dict[str, Any]:
     elif node.part == "mcp_server":
         agent = span.first(words.PEER)
     else:
-        agent = span.resource.service
+        agent = span.resource.agent or span.resource.service
     parent = agent_of(who.parent) if who.parent else None
     if parent is None and who.agent is not None:
-        parent = who.agent.first(words.AGENT_PARENT)
+        parent = traces.asked_by(who.agent)
     is_own = node.part != "mcp_server"
     return {
         "agent_id": agent or "unknown",
@@ -295,6 +300,8 @@ def _server(node: Node) -> str | None:
 def _resource(node: Node) -> str | None:
     if node.part in {"agent", "create"}:
         return agent_of(node.span)
+    if node.part == "handoff":
+        return node.span.first((words.HANDED_TO,))
     return node.span.first(("mcp.resource.uri", "gen_ai.prompt.name", "gen_ai.data_source.id"))
 
 
@@ -311,6 +318,7 @@ def _outcome(span: Span) -> str:
     if any(_DENIED.search(code) for code in told.values()):
         return "denied"
     is_wrong = span.status != "ok" and any(map(_is_error, told.items()))
+    is_wrong = is_wrong or (span.first(words.TOOL_STATUS) or "").lower() in words.FAILED
     if span.status != "error" and "error.type" not in told and not is_wrong:
         # The convention: status stays unset where all went well.
         return "unknown" if span.end_us is None else "success"
