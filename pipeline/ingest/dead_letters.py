@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.events.redact import redact_bytes, redact_text
 from pipeline.events.schema import DEAD_LETTER_SCHEMA
+from pipeline.ingest.otel_words import KEPT_UNREAD
 from pipeline.log import one_line
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ _SECRET_MEMBER = re.compile(
     rb'(?i)("(?:session_?token|secret_?access_?key|password|client_?secret|refresh_?token|'
     rb'access_?token|id_?token|private_?key|assertion)"\s*:\s*")((?:[^"\\]|\\.)*)'
 )
+# An attribute of OTLP JSON stands beside its name, not under it.
+_OTLP_TEXT = re.compile(
+    rb'(?:"key"\s*:\s*"([^"\\]*)"\s*,\s*"value"\s*:\s*\{\s*)?'
+    rb'"(?:string_?[Vv]alue|bytes_?[Vv]alue|message)"\s*:\s*"((?:[^"\\]|\\.)*)'
+)
+_KEPT_UNREAD = frozenset(name.encode() for name in KEPT_UNREAD)
+_OTLP_BYTES = re.compile(rb"\n[\x80-\xff]{0,4}[\x00-\x7f][\n\x12]")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def dead_letter_batch(
@@ -63,5 +72,15 @@ def _row(records: Slice, refusal: Refusal) -> dict[str, object]:
 
 def mask_raw(raw: bytes) -> bytes:
     """Return the bytes with credentials masked, at the same length."""
+    if _OTLP_BYTES.match(raw) and _NO_TEXT.search(raw):
+        return b"*" * len(raw)  # nothing tells names from prompts where it cannot be read
+    if b'Value"' in raw or b'_value"' in raw:
+        raw = _OTLP_TEXT.sub(_without_content, raw)
     masked = redact_bytes(raw)
     return _SECRET_MEMBER.sub(lambda match: match[1] + b"*" * len(match[2]), masked)
+
+
+def _without_content(found: re.Match[bytes]) -> bytes:
+    if found[1] in _KEPT_UNREAD:
+        return found[0]
+    return found[0][: found.start(2) - found.start()] + b"*" * len(found[2])

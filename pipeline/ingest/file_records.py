@@ -1,7 +1,7 @@
 """The records in one file, as bytes an adapter takes.
 
-Streams JSON lines and Avro containers; a JSON document is read whole.  Yields
-the good records before a fault, then the rest as one Faulty.
+Streams JSON lines, Avro containers and exports behind their lengths; a JSON document
+is read whole.  Yields the good records before a fault, then the rest as one Faulty.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import orjson
 
 from pipeline.errors import SourceError
 from pipeline.events.schema import FAMILIES
+from pipeline.ingest.file_frames import ZSTD, Broken, frames, is_export, is_framed, unpacked
 from pipeline.ingest.json_text import dump_json, member, parse_json
 
 if TYPE_CHECKING:
@@ -62,10 +63,6 @@ class Wrapping:
     """Returns the records of a document, None where it is one itself."""
 
 
-class _Broken(Exception):  # noqa: N818 - an answer on the way, not an error of ours
-    """The bytes end before they should."""
-
-
 def wrapped_in(name: str | None) -> Wrapping:
     """Return how documents list records that do it in an array or under this member."""
 
@@ -87,13 +84,17 @@ def read_records(path: Path, wrapper: str | Wrapping | None) -> Iterator[bytes |
             if head.startswith(_AVRO):
                 yield from _avro_records(stream, path)
             else:
-                gzipped = head.startswith(_GZIP)
-                chunks = (
-                    _unzipped(stream) if gzipped else iter(lambda: stream.read(READ_BYTES), b"")
-                )
-                yield from _json_records(chunks, path, wrapping)
+                yield from _records(_chunks(stream, head), path, wrapping)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or 'cannot be read'}") from error
+
+
+def _chunks(stream: IO[bytes], head: bytes) -> Iterator[bytes]:
+    if head.startswith(_GZIP):
+        return _unzipped(stream)
+    if head.startswith(ZSTD):
+        return unpacked(stream, READ_BYTES)
+    return iter(lambda: stream.read(READ_BYTES), b"")
 
 
 def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
@@ -103,31 +104,33 @@ def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
             try:
                 yield engine.decompress(chunk)
             except zlib.error as error:
-                raise _Broken("the gzip data is damaged") from error
+                raise Broken("the gzip data is damaged") from error
             chunk = engine.unused_data.lstrip(b"\0") if engine.eof else b""
             if engine.eof and chunk:
                 engine = zlib.decompressobj(wbits=31)
     if not engine.eof:
-        raise _Broken("the gzip data ends early")
+        raise Broken("the gzip data ends early")
 
 
-def _json_records(
-    chunks: Iterator[bytes], path: Path, wrapping: Wrapping
-) -> Iterator[bytes | Faulty]:
+def _records(chunks: Iterator[bytes], path: Path, wrapping: Wrapping) -> Iterator[bytes | Faulty]:
     head, broken = b"", ""
     try:
         while b"\n" not in head.lstrip() and (chunk := next(chunks, b"")) != b"":
             head += chunk
             if len(head) > MAX_DOCUMENT_BYTES:
                 break
-    except _Broken as error:
+    except Broken as error:
         broken = str(error)
     head = head.removeprefix(_BOM)
-    if broken:
+    if is_framed(head):
+        yield from _framed(_chain(head, chunks), broken)
+    elif is_export(head):
+        yield from _export(head, chunks, path, broken)
+    elif broken:
         yield from (
             _lines(iter([head]), broken)
             if _is_lines(path, head)
-            else _document(head, wrapping, broken)
+            else _document(head, broken, wrapping)
         )
     elif _is_lines(path, head):
         yield from _lines(_chain(head, chunks), "")
@@ -174,7 +177,7 @@ def _lines(chunks: Iterator[bytes], broken: str) -> Iterator[bytes | Faulty]:
                 skipping = True
                 yield Faulty(rest[:READ_BYTES], f"a line is longer than {MAX_LINE_BYTES} bytes")
             rest = b"" if skipping else rest
-    except _Broken as error:
+    except Broken as error:
         broken = str(error)
     rest = rest.strip()
     # A last line that is whole is a record, even where the gzip data ends behind it.
@@ -185,9 +188,31 @@ def _lines(chunks: Iterator[bytes], broken: str) -> Iterator[bytes | Faulty]:
         yield Faulty(rest, broken)
 
 
+def _framed(chunks: Iterator[bytes], broken: str) -> Iterator[bytes | Faulty]:
+    try:
+        yield from frames(chunks)
+    except Broken as error:
+        yield Faulty(b"", broken or str(error))
+
+
+def _export(
+    head: bytes, chunks: Iterator[bytes], path: Path, broken: str
+) -> Iterator[bytes | Faulty]:
+    raw, at_end = _read_on(head, chunks, path)
+    if broken or at_end:
+        yield Faulty(raw, broken or at_end)
+    else:
+        yield raw
+
+
 def _whole(
     head: bytes, chunks: Iterator[bytes], path: Path, wrapping: Wrapping
 ) -> Iterator[bytes | Faulty]:
+    yield from _document(*_read_on(head, chunks, path), wrapping)
+
+
+def _read_on(head: bytes, chunks: Iterator[bytes], path: Path) -> tuple[bytes, str]:
+    """Return all bytes there are, and what is wrong where they end early."""
     parts, size, broken = [head], len(head), ""
     try:
         for chunk in chunks:
@@ -198,12 +223,12 @@ def _whole(
                     f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; "
                     "give it as JSON lines (.jsonl), which are read as a stream"
                 )
-    except _Broken as error:
+    except Broken as error:
         broken = str(error)
-    yield from _document(b"".join(parts), wrapping, broken)
+    return b"".join(parts), broken
 
 
-def _document(raw: bytes, wrapping: Wrapping, broken: str) -> Iterator[bytes | Faulty]:
+def _document(raw: bytes, broken: str, wrapping: Wrapping) -> Iterator[bytes | Faulty]:
     if not raw.strip():
         if broken:
             yield Faulty(b"", broken)

@@ -150,12 +150,15 @@ class Traces:
                 above = by_tool_call.get((node.span.trace_id, tool_call)) if tool_call else None
             if above is None or node in _upward(above):
                 continue
-            if _is_same_call(above, node):
+            server = _passed_on_by(node)
+            if server is not None:
+                server.is_gateway = True
+            elif _is_same_call(above, node):
                 node.same = above
                 above.below.append(node)
-                node.is_repeat = source_of(node) in map(source_of, _upward(above))
-            elif (above.part, node.part, above.tool) == ("mcp_server", "mcp_client", node.tool):
-                above.is_gateway = above.span.resource.service == node.span.resource.service
+        for node in calls:
+            if node.same is not None:
+                node.is_repeat = source_of(node) in map(source_of, _upward(node.same))
 
 
 def call_id(node: Node) -> str:
@@ -329,6 +332,18 @@ def _is_same_call(above: Node, node: Node) -> bool:
             return above.span.resource.service != node.span.resource.service
         case _:
             return False
+
+
+def _passed_on_by(node: Node) -> Node | None:
+    """Return the server's span whose service calls the same tool on, where this is that call."""
+    at = node.above if node.part == "mcp_client" else None
+    for _ in range(_MAX_ANCESTORS):
+        if at is None or at.tool != node.tool or at.span.resource.service != node.span.resource.service:
+            return None
+        if at.part != "tool":
+            return at if at.part == "mcp_server" else None
+        at = at.above
+    return None
 
 
 def _upward(node: Node) -> list[Node]:

@@ -24,6 +24,7 @@ from pipeline.ingest.otel_words import (
     ENVIRONMENTS,
     READ,
     READ_OF_RESOURCE,
+    STATUS_CODES,
     WORKLOADS,
 )
 from pipeline.ingest.sources import Refusal
@@ -40,6 +41,7 @@ _SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_DIGITS = 20
 _EXACT = 1 << 53
+_CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
 _HEX = re.compile(r"[0-9a-f]+")
 _AFTER_PATH = re.compile(r"[?#].*$", re.DOTALL)
 _USER_INFO = re.compile(r"//[^/@]*@")
@@ -91,7 +93,11 @@ class Span:
 
     def safe(self) -> bytes:
         """Return the span without content, in a form that is read again."""
-        kept = {k: v for k, v in self.attributes.items() if k not in CONTENT}
+        kept = {
+            name: value
+            for name, value in self.attributes.items()
+            if name not in CONTENT and (name not in STATUS_CODES or is_code(value))
+        }
         span = {
             "context": {"trace_id": self.trace_id, "span_id": self.span_id},
             "parent_id": self.parent_id,
@@ -397,6 +403,11 @@ def text_of(value: Any) -> str | None:
         is_whole = value.is_integer() and abs(value) < _EXACT
         return str(int(value) if is_whole else value)
     return None
+
+
+def is_code(text: str) -> bool:
+    """Return whether a text is a code; a library that writes its messages as codes is cut off."""
+    return _CODE.fullmatch(text) is not None
 
 
 def id_of(value: Any, digits: int) -> str | None:

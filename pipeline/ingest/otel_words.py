@@ -193,6 +193,9 @@ READ_OF_RESOURCE = frozenset(
     }
 )
 
+KEPT_UNREAD = (READ - CONTENT - {"error.type", "mcp.resource.uri", "metadata"}) | READ_OF_RESOURCE
+"""What a dead letter keeps of an export that cannot be read: names, never what may be content."""
+
 WORKLOADS = tuple(
     f"k8s.{kind}.name"
     for kind in ("deployment", "statefulset", "daemonset", "cronjob", "job", "pod")

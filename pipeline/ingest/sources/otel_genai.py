@@ -39,7 +39,7 @@ from pipeline.ingest.otel_calls import (
     observations,
     source_of,
 )
-from pipeline.ingest.otel_spans import id_of, read_spans
+from pipeline.ingest.otel_spans import id_of, is_code, read_spans
 from pipeline.ingest.sources import Adapted, Refusal
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ _DENIED_CODES = {
 _TIMEOUT = re.compile(r"time_?d?[_ ]?out|deadline[_ ]?exceeded", re.IGNORECASE)
 _NUMBER = re.compile(r"-?[0-9]{1,10}")
 _HTTP_ERROR = 400
-_CODE = re.compile(r"[\w.$:/<>\[\]-]{1,200}")
 _TRANSPORTS = {"pipe": "mcp_stdio", "tcp": "mcp_http", "quic": "mcp_http"}
 _ACTIONS = {"retrieval": "read", "create": "write"}
 _OBSERVERS = {"mcp_server": "resource_server"}
@@ -351,10 +350,10 @@ def _digest(span: Span, names: tuple[str, ...]) -> str | None:
 
 
 def _ext(span: Span) -> dict[str, str]:
-    """Return what no column holds; a library that writes its messages as codes is cut off."""
+    """Return what no column holds."""
     kept = {name: span.attributes[name] for name in words.EXT.intersection(span.attributes)}
     return {
         name: value
         for name, value in kept.items()
-        if name not in words.STATUS_CODES or _CODE.fullmatch(value)
+        if name not in words.STATUS_CODES or is_code(value)
     }

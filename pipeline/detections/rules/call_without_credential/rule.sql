@@ -1,9 +1,10 @@
 -- A call that needs a credential cannot be tied to any.
 --
 -- One row per call; one per source where none of its calls names a credential, which is an
--- adapter that does not log them and not a hundred attackers; one per agent that does it all
--- the time.  A denied call needed none, nor did an ambient tool; and what the agent's own record
--- leaves out, that of the point that enforced the call may name.
+-- adapter that does not log them and not a hundred attackers, from the first call on where its
+-- format has no place for one; one per agent that does it all the time.  A denied call needed
+-- none, nor did an ambient tool; and what the agent's own record leaves out, that of the point
+-- that enforced the call may name.
 WITH bare AS (
     SELECT
         call.tenant_id, call.call_key, call.call_id, call.source, call.event_uid, call.event_time, call.agent_id,
