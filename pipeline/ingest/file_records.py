@@ -147,11 +147,19 @@ def _is_lines(path: Path, head: bytes) -> bool:
     if path.name.lower().removesuffix(".gz").endswith(_LINE_NAMES):
         return True
     first, newline, rest = head.strip().partition(b"\n")
+    if _is_behind_prefix(first):
+        return True
     if not newline or not rest.strip():
         return False
     return _is_object(first) or (
         _opens_and_closes(first) and any(map(_is_object, rest.split(b"\n")))
     )
+
+
+def _is_behind_prefix(line: bytes) -> bool:
+    """Return whether a log's prefix and a record make a line; an array's opening is none."""
+    prefix, opening, rest = line.partition(b"{")
+    return bool(prefix.strip(b"[ \t")) and _is_object(opening + rest)
 
 
 def _is_object(line: bytes) -> bool:

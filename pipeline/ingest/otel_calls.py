@@ -338,7 +338,11 @@ def _passed_on_by(node: Node) -> Node | None:
     """Return the server's span whose service calls the same tool on, where this is that call."""
     at = node.above if node.part == "mcp_client" else None
     for _ in range(_MAX_ANCESTORS):
-        if at is None or at.tool != node.tool or at.span.resource.service != node.span.resource.service:
+        if (
+            at is None
+            or at.tool != node.tool
+            or at.span.resource.service != node.span.resource.service
+        ):
             return None
         if at.part != "tool":
             return at if at.part == "mcp_server" else None

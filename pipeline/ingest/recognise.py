@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 _BOM = b"\xef\xbb\xbf"
+_LINES = ("log", "message")
+"""Under which what gathers containers' logs holds a line: Docker, Fluent Bit, CloudWatch."""
 _OPENINGS = frozenset(b"{[")
 _UNKNOWN = (
     "no source recognises it: `delegraph sources ls` names them, "
@@ -91,14 +93,17 @@ class Recogniser:
             # Bytes of another form than JSON would only make a long message here.
             document = orjson.loads(bare) if bare[0] in _OPENINGS else value
         except orjson.JSONDecodeError as error:
-            return [Part(row, self.name_of(value), value, fault=("decode", f"not JSON: {error}"))]
+            document, fault = value, ("decode", f"not JSON: {error}")
+        else:
+            fault = ("adapt", _UNKNOWN)
         name = self.name_of(document)
-        if name is None and isinstance(document, bytes):
-            name, told = self.name_of(_behind_prefix(value)), value[value.find(b"{") :]
-            if name is not None:
-                return [Part(row, name, told, is_whole=False)]
-        if name is not None or isinstance(document, bytes):
+        if name is not None:
             return [Part(row, name, value)]
+        told = _line_in(value, document)
+        if told is not None and (name := self.name_of(_parsed(told))) is not None:
+            return [Part(row, name, told, is_whole=False)]
+        if isinstance(document, bytes):
+            return [Part(row, None, value, fault=fault)]
         return self._parted(row, value, document)
 
     def _parted(self, row: int, value: bytes, document: object) -> list[Part]:
@@ -127,13 +132,20 @@ def recogniser(own: tuple[str, ...] = ()) -> Recogniser:
     return Recogniser(own)
 
 
-def _behind_prefix(value: bytes) -> object:
-    """Return the JSON object behind a log line's prefix, the value itself where there is none."""
+def _line_in(value: bytes, document: object) -> bytes | None:
+    """Return the line behind a prefix, or the one that a container's log holds as a text."""
+    if isinstance(document, dict):
+        held = next((document[name] for name in _LINES if name in document), None)
+        return held.encode("utf-8", "replace") if isinstance(held, str) else None
     at = value.find(b"{")
+    return value[at:] if at > 0 and isinstance(document, bytes) else None
+
+
+def _parsed(line: bytes) -> object:
     try:
-        return orjson.loads(value[at:]) if at > 0 else value
+        return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return value
+        return None
 
 
 def _recognises(source: Adapter, record: object) -> bool:

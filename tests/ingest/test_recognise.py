@@ -129,6 +129,22 @@ def test_a_record_behind_the_prefix_of_a_log_line_is_recognised():
     assert column(rows, ANCHOR, "adapter", "kafka_offset") == [(AUTO, 101), (AUTO, 102)]
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda line: b"[pod/trail-0/main] " + line,
+        lambda line: dump({"log": line.decode() + "\n", "stream": "stdout", "time": "now"}),
+        lambda line: dump({"message": line.decode(), "kubernetes": {"pod_name": "trail-0"}}),
+    ],
+    ids=["kubectl", "docker", "fluent bit"],
+)
+def test_a_record_in_a_line_of_a_container_s_log_is_recognised(wrap):
+    rows = take(wrap(dump(trail("a"))), wrap(b"no record"), wrap(dump(trail("b", eventTime="?"))))
+
+    assert column(rows, "tool_calls", "event_id", "adapter") == [("a", "cloudtrail")]
+    assert column(rows, ANCHOR, "adapter", "kafka_offset") == [(AUTO, 101), ("cloudtrail", 102)]
+
+
 def test_numbers_of_more_than_64_bits_come_through_a_parted_value_unchanged():
     number = 170141183460469231731687303715884105727
     rows = take([{"what": number}, trail("a")])
