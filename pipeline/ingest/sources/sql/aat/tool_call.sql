@@ -38,7 +38,12 @@ SELECT
         WHEN r.outcome = 'success' AND r.record_phase = 'pre_execution' AND r.action_type = 'tool_call' THEN 'allow'
     END AS decision_effect,
     coalesce(plain_of(r.action_detail.parent_call_id), plain_of(r.action_detail.meta.tool_use_id), plain_of(r.record_id)) AS call_id,
-    CASE r.record_phase WHEN 'pre_execution' THEN 'pre' WHEN 'post_execution' THEN 'post' ELSE 'single' END AS phase,
+    CASE
+        -- Older drafts have no phase, and some writers say `concurrent` of everything.
+        WHEN r.record_phase = 'post_execution' OR r.action_type IN ('tool_response', 'error') THEN 'post'
+        WHEN r.record_phase = 'pre_execution' THEN 'pre'
+        ELSE 'single'
+    END AS phase,
     plain_of(r.agent_id) AS agent_id,
     plain_of(r.agent_version) AS agent_version,
     plain_of(r.agent_id) AS actor_id,
