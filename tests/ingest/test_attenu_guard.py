@@ -207,10 +207,11 @@ def test_no_task_context_parameter_or_message_is_stored():
     assert SECRET not in str(adapted({"boot_id": "b", "entry": unknown}).refusals)
 
 
-def test_an_agent_whose_delegation_is_in_another_batch_is_known_by_its_node():
+def test_an_agent_whose_delegation_is_in_another_batch_is_unknown_but_for_its_node():
     (row,) = rows(adapted(entries(version=1)[5]))
 
-    assert (row["agent_id"], row["status"]) == ("case-9:n2", "partial")
+    assert (row["agent_id"], row["status"]) == ("unknown", "partial")
+    assert (row["agent_instance"], row["credential_id"]) == ("case-9:n2", "case-9:n2")
 
 
 # Time
@@ -547,3 +548,37 @@ def test_a_changed_ledger_is_a_finding(tmp_path):
     assert report.findings["title"].to_pylist() == [
         "The log of attenu_guard failed its own integrity check"
     ]
+
+
+def test_a_ledger_that_comes_in_two_files_has_no_finding(tmp_path):
+    written = [entry for entry in entries() if entry["event"] not in {"deny", "kill"}]
+    log = AuditLog()
+    for seq, entry in enumerate(written):
+        kept = {
+            k: v for k, v in entry.items() if k not in {"seq", "ts", "event", "hash", "prev_hash"}
+        }
+        log.append(entry["event"], seq + 1, **kept)
+    made = open_lake(str(tmp_path / "lake"), create=True)
+    now = datetime.now(UTC) + timedelta(hours=1)
+    for name, part in (("a", log.entries[:4]), ("b", log.entries[4:])):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in part))
+        ingest_files([path], adapter="attenu_guard", sink=made, now=now)
+    registry = load_registry(None)
+    build_chains(made, registry, now)
+    rules = load_rules(only={"TR-10", "SP-03", "BT-07", "PC-01"})
+
+    report = run_detections(made, registry, rules=rules, window=Window(), now=now)
+
+    assert report.findings["title"].to_pylist() == []
+
+
+def test_a_grant_of_nothing_is_no_answer_that_leaves_out_what_was_asked_for():
+    guard = Guard.issue("lead", Authority(scopes={"crm.*"}, ttl=60), chain_id="c")
+    guard.delegate("helper", Authority(scopes={"admin.*"}, ttl=60), task=SECRET)
+
+    root, child = rows(adapted(*guard.audit_log().entries))
+
+    assert (root["scopes"], child["scopes"]) == (["crm.*"], [])
+    assert (child["scope_known"], child["requested_scopes"]) == (True, [])
+    assert child["ext"]["refused_scopes"] == "admin.*"

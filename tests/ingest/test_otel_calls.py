@@ -138,6 +138,45 @@ def test_a_tool_that_calls_a_tool_makes_two_calls(tool):
     assert call_ids(rows(export(span(2, 1), span(3, 2, attributes=inner)))) == {"2": "2", "3": "3"}
 
 
+def test_a_span_within_another_of_the_same_tool_call_s_id_is_counted_not_stored():
+    same = TOOL | {"gen_ai.tool.call.id": "call_1"}
+
+    adapted = adapt(export(span(2, 1, attributes=same), span(3, 2, attributes=same)))
+
+    assert [batch.batch.num_rows for batch in adapted.batches] == [1]
+
+
+def test_a_server_that_runs_the_tool_in_a_span_of_its_own_is_one_view_more():
+    found = rows(
+        export(client(2, 1)),
+        export(server(3, 2), library="mcp", service_name="tools"),
+        export(span(4, 3), library="own", service_name="tools"),
+    )
+
+    assert call_ids(found) == {"2": "2", "3": "2", "4": "2"}
+
+
+def test_a_tool_s_span_of_a_server_whose_own_span_is_missing_is_of_the_client_s_call():
+    found = rows(export(client(2, 1)), export(span(4, 2), service_name="tools"))
+
+    assert call_ids(found) == {"2": "2", "4": "2"}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_gateway_that_calls_on_from_a_tool_s_span_makes_a_call_of_its_own(back):
+    values = [
+        export(client(2, 1)),
+        export(server(3, 2), library="mcp", service_name="gateway"),
+        export(span(4, 3), library="own", service_name="gateway"),
+        export(client(5, 4), library="mcp", service_name="gateway"),
+        export(server(6, 5), service_name="tools"),
+    ]
+
+    found = rows(*(values[::-1] if back else values))
+
+    assert call_ids(found) == {"2": "2", "3": "2", "4": "2", "5": "5", "6": "5"}
+
+
 def test_one_tool_call_written_by_two_libraries_is_one_call():
     found = rows(
         export(span(2, 1), library="pydantic-ai"),
@@ -157,6 +196,7 @@ def test_an_agent_asked_below_a_tool_keeps_that_tool_s_calls_apart():
 
 
 LATER = "0af7651916cd43dd8448eb211c80319c"
+APART = "1bf7651916cd43dd8448eb211c80319c"
 CALLS = """
 SELECT tool_name, agent_id, subject_id, outcome, observer, observations FROM calls
 WHERE trace_id = $trace ORDER BY event_time
@@ -181,7 +221,13 @@ def con(tmp_path_factory):
         )
     )
     ingest_files([at_agent], adapter="auto", sink=lake, now=NOW)
-    build_chains(lake, load_registry(None), NOW)
+    for name, part in (
+        ("client", export(client(3, 2, traceId=APART), library="mcp")),
+        ("tool", export(span(2, 1, traceId=APART))),
+    ):
+        (folder / name).write_bytes(part)
+        ingest_files([folder / name], adapter="auto", sink=lake, now=NOW)
+        build_chains(lake, load_registry(None), NOW)
     return lake.connect()
 
 
@@ -200,4 +246,10 @@ def test_the_sample_s_story_is_told_by_the_calls_of_the_chains(con):
 def test_a_call_that_comes_in_two_batches_is_one_and_its_agent_is_known(con):
     assert con.execute(CALLS, {"trace": LATER}).fetchall() == [
         ("search", "planner", None, "success", "agent_runtime", 3)
+    ]
+
+
+def test_a_tool_s_span_that_comes_after_its_client_s_batch_is_of_the_same_call(con):
+    assert con.execute(CALLS, {"trace": APART}).fetchall() == [
+        ("search", "desk", None, "success", "agent_runtime", 2)
     ]

@@ -73,6 +73,31 @@ def test_an_agent_that_asks_itself_through_a_tool_is_its_own_parent():
     assert (found["agent_id"], found["parent_agent_id"]) == ("agt_2", "agt_2")
 
 
+@pytest.mark.parametrize(
+    ("name", "attributes", "agent"),
+    [
+        ("helper", {"langfuse.observation.type": "agent"}, "helper"),
+        ("x", {"openinference.span.kind": "AGENT", "graph.node.id": "helper"}, "helper"),
+        ("x", {"openinference.span.kind": "AGENT", "graph.node.name": "helper"}, "helper"),
+        ("x", {"openinference.span.kind": "AGENT", "graph.node.id": "0f3c9a1b2d4e5f60"}, "desk"),
+        ("x", {"traceloop.span.kind": "agent", "traceloop.entity.name": "helper"}, "helper"),
+    ],
+)
+def test_a_run_that_names_its_agent_in_a_library_s_way(name, attributes, agent):
+    found = row(export(span(2, 1), span(1, name=name, attributes=attributes)))
+
+    assert found["agent_id"] == agent
+
+
+def test_an_agent_that_the_resource_names_acts_where_no_span_names_one():
+    named = TOOL | {"gen_ai.agent.name": "helper"}
+    values = export(span(2, 1), span(3, 1, attributes=named))
+
+    found = rows(values.replace(b'"service.name"', b'"gen_ai.agent.id"'))
+
+    assert [one["agent_id"] for one in found] == ["desk", "helper"]
+
+
 def test_an_agent_s_id_further_down_names_it_better_than_its_name_above():
     inner = RUN | {"gen_ai.agent.id": "agt_1", "gen_ai.agent.version": "3"}
 
@@ -190,6 +215,57 @@ def test_agents_side_by_side_in_a_run_that_names_nobody_ask_each_other_as_they_s
     ]
 
 
+def test_a_handoff_is_a_call_and_names_the_parent_of_the_agent_whose_run_began_after_it():
+    handing = {
+        "gen_ai.operation.name": "handoff",
+        "gen_ai.handoff.from_agent": "boss",
+        "gen_ai.handoff.to_agent": "helper",
+    }
+    boss, helper = RUN | {"gen_ai.agent.name": "boss"}, RUN | {"gen_ai.agent.name": "helper"}
+    earlier = [span(3, 2), span(2, attributes=helper)]
+    later = [span(6, 5, attributes=handing), span(5, attributes=boss)]
+
+    found = rows(export(*earlier, *later, span(9, 8), span(8, attributes=helper)))
+
+    assert [(one["tool_name"], one["agent_id"], one["parent_agent_id"]) for one in found] == [
+        ("search", "helper", None),
+        ("handoff", "boss", None),
+        ("search", "helper", "boss"),
+    ]
+    assert found[1]["resource"] == "helper"
+
+
+@pytest.mark.parametrize(
+    ("before", "parent"),
+    [("aa3c9a1b2d4e5f60", "team"), ("bb3c9a1b2d4e5f60", None), ("start", None)],
+)
+def test_a_node_s_id_that_was_made_for_a_run_names_the_parent_only_where_its_span_is(
+    before, parent
+):
+    kind = {"openinference.span.kind": "AGENT"}
+    team = kind | {"agent.name": "team", "graph.node.id": "aa3c9a1b2d4e5f60"}
+    member = kind | {"agent.name": "member", "graph.node.parent_id": before}
+
+    found = row(export(span(1, attributes=team), span(3, 2), span(2, attributes=member)))
+
+    assert (found["agent_id"], found["parent_agent_id"]) == ("member", parent)
+
+
+def test_a_summary_of_several_tools_is_counted():
+    merged = TOOL | {"gen_ai.tool.name": "(merged tools)"}
+
+    adapted = adapt(export(span(1), span(2, attributes=merged)))
+
+    assert [batch.batch.num_rows for batch in adapted.batches] == [1]
+    assert adapted.skipped == {"a summary of tool calls that have spans of their own": 1}
+
+
+def test_a_port_that_is_sent_as_a_double_is_a_port():
+    place = MCP | {"server.address": "t.example", "server.port": 443.0}
+
+    assert row(export(span(2, kind="client", attributes=place)))["tool_server"] == "t.example:443"
+
+
 def test_an_agent_asked_through_a_tool_is_told_by_the_tool_call_alone():
     adapted = adapt(
         export(span(3, 2, attributes=HELPER), span(2, 1), span(1, attributes=RUN)),
@@ -226,6 +302,11 @@ def test_an_agent_asked_through_a_tool_is_told_by_the_tool_call_alone():
         ({"http.response.status_code": 302}, {}, "success"),
         ({"http.response.status_code": 404}, {"code": 1}, "success"),
         ({"gen_ai.tool.description": "permission denied"}, {}, "success"),
+        ({"http.response.status_code": 403.0}, {}, "denied"),
+        ({"error.type": "context deadline exceeded"}, {"code": 2}, "timeout"),
+        ({"gen_ai.tool.status": "error"}, {"code": 1}, "failure"),
+        ({"tool.status": "Error"}, {}, "failure"),
+        ({"gen_ai.tool.status": "success"}, {"code": 1}, "success"),
     ],
 )
 def test_the_outcome_is_what_status_and_error_say(attributes, status, outcome):
@@ -301,6 +382,24 @@ def test_reading_a_resource_is_a_call_and_its_uri_keeps_no_secret():
         ("x", {"traceloop.span.kind": "tool", "traceloop.entity.name": "search"}),
         ("ai.toolCall", {"ai.toolCall.name": "search", "ai.toolCall.id": "1"}),
         ("running tool", {"gen_ai.tool.name": "search", "gen_ai.tool.call.id": "1"}),
+        ("tool_call", {"gen_ai.operation.name": "tool_call", "gen_ai.tool.name": "search"}),
+        ("search", {"langfuse.observation.type": "tool"}),
+        ("search", {"langsmith.span.kind": "tool", "gen_ai.system": "x"}),
+        ("search", {"mlflow.spanType": '"TOOL"'}),
+        ("search.tool", {"traceloop.span.kind": "tool"}),
+        ("x", {"gen_ai.span.kind": "TOOL", "gen_ai.tool.name": "search"}),
+        ("x", {"langfuse.observation.type": "span", "gen_ai.tool.name": "search"}),
+        ("claude_code.tool", {"span.type": "tool", "tool_name": "search"}),
+        ("invoke_tool", {"mcp.tool.name": "search"}),
+        (
+            "tool_call search",
+            {
+                "gen_ai.operation.name": "framework",
+                "gen_ai.system": "spring_ai",
+                "spring.ai.kind": "tool_call",
+                "spring.ai.tool.definition.name": "search",
+            },
+        ),
     ],
 )
 def test_every_library_s_way_to_name_a_tool_is_understood(name, attributes):
@@ -353,9 +452,13 @@ def test_a_result_that_is_no_json_is_the_digest_of_its_text():
 
 
 def test_an_error_type_that_is_a_message_is_not_kept():
-    found = row(export(span(1, attributes=TOOL | {"error.type": "no card do-not-store"})))
+    message = {"error.type": "no card do-not-store"}
+    found = row(export(span(1, attributes=TOOL | message)))
+    nameless = {"gen_ai.operation.name": "execute_tool"} | message
+    (refusal,) = adapt(export(span(1, attributes=nameless))).refusals
 
     assert (found["outcome"], found["ext"]) == ("failure", {})
+    assert b"do-not-store" not in refusal.raw
 
 
 def test_spans_that_are_no_calls_are_counted_by_what_they_are():

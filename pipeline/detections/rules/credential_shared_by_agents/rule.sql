@@ -31,6 +31,8 @@ uses AS (
     SELECT tenant_id, 'credential' AS shared, shared_key, event_uid, event_time, 'agent' AS holder_kind,
         agent_id AS holder, agent_issuer AS holder_issuer
     FROM presented
+    -- Whom an observer could not name is not somebody else.
+    WHERE agent_id <> 'unknown'
     UNION ALL
     SELECT tenant_id, 'credential' AS shared, shared_key, event_uid, event_time, 'workload' AS holder_kind,
         workload_id AS holder, CAST(NULL AS VARCHAR) AS holder_issuer

@@ -16,6 +16,8 @@ used AS (
     FROM calls
     WHERE link_method IN ('T1', 'T2', 'T3') AND link_confidence >= $link_confidence_min
         AND outcome <> 'denied' AND credential_key IS NOT NULL
+        -- Whom an observer could not name is not somebody else.
+        AND agent_id <> 'unknown'
         -- A cloud reads the principal off the key: it cannot see another one present it.
         AND observer <> 'cloud_audit'
     GROUP BY

@@ -55,7 +55,8 @@ SELECT
     'none' AS actor_convention,
     held.scopes AS scopes,
     held.scopes IS NOT NULL AS scope_known,
-    CASE WHEN r.event = 'spawn' THEN r.requested.scopes END AS requested_scopes,
+    -- A grant of nothing is no answer that leaves out what was asked for.
+    CASE WHEN r.event = 'spawn' AND len(held.scopes) > 0 THEN r.requested.scopes END AS requested_scopes,
     CASE WHEN r.event IN ('root', 'spawn') THEN 'dot' END AS scope_dialect,
     CASE WHEN r.event IN ('root', 'spawn') THEN told_at END AS issued_at,
     CASE WHEN held.ttl BETWEEN 0 AND 1e9 THEN TRY(told_at + to_microseconds(CAST(held.ttl * 1e6 AS BIGINT))) END AS expires_at,
@@ -68,12 +69,13 @@ SELECT
     CASE WHEN r.event = 'kill' THEN coalesce(plain_of(r.reason), CASE WHEN r.agent IS NOT NULL THEN 'agent_banned' END) END AS revoke_reason,
     ext_of(
         ['seq', 'prev_hash', 'hash', 'chain_verdict', 'chain_verdict_reason', 'time_basis', 'ttl', 'constraints', 'target',
-            'agent', 'strikes', 'mode'],
+            'agent', 'strikes', 'mode', 'refused_scopes'],
         list_transform([CAST(r.seq AS VARCHAR), r.prev_hash, r.hash, chain_verdict, chain_verdict_reason,
             time_basis,
             CAST(held.ttl AS VARCHAR),
             array_to_string(list_transform(held.constraints, lambda one: concat_ws('<=', plain_of(one.key), CAST(one.max AS VARCHAR))), ' '),
-            r.target, CASE WHEN r.event = 'kill' THEN r.agent END, CAST(r.strikes AS VARCHAR), r.mode],
+            r.target, CASE WHEN r.event = 'kill' THEN r.agent END, CAST(r.strikes AS VARCHAR), r.mode,
+            CASE WHEN len(held.scopes) = 0 THEN array_to_string(r.requested.scopes, ' ') END],
             lambda one: plain_of(one))
     ) AS ext
 FROM told

@@ -61,10 +61,11 @@ SELECT
         WHEN r.event = 'allow' AND r.capture IS NOT NULL AND r.capture <> 'pre_hook_only' THEN 'pre'
         ELSE 'single'
     END AS phase,
-    coalesce(holders.agent, plain_of(r.node)) AS agent_id,
+    -- Whose node it is may stand in another batch; a node is nobody's name.
+    coalesce(holders.agent, 'unknown') AS agent_id,
     plain_of(r.node) AS agent_instance,
     above.agent AS parent_agent_id,
-    coalesce(holders.agent, plain_of(r.node)) AS actor_id,
+    holders.agent AS actor_id,
     'none' AS actor_convention,
     entries.ledger AS credential_issuer,
     'local' AS credential_kind,
