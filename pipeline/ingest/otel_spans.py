@@ -28,6 +28,7 @@ from pipeline.ingest.otel_words import (
     WORKLOADS,
 )
 from pipeline.ingest.sources import Refusal
+from pipeline.ingest.unread import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,7 +131,7 @@ def read_spans(values: list[tuple[int, bytes]]) -> Read:
         try:
             _read_value(read, row, value)
         except ValueError as error:
-            read.refusals.append(Refusal(row, "decode", str(error)))
+            read.refusals.append(Refusal(row, "decode", str(error), kept_of(value)))
         read.empty += (spans, refusals) == (len(read.spans), len(read.refusals))
     return read
 

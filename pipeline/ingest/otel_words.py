@@ -193,6 +193,9 @@ READ_OF_RESOURCE = frozenset(
     }
 )
 
+HIDDEN = (("attributes",), ("events",), ("status",))
+"""Members of a span that no dead letter keeps where it cannot be read."""
+
 KEPT_UNREAD = (READ - CONTENT - {"error.type", "mcp.resource.uri", "metadata"}) | READ_OF_RESOURCE
 """What a dead letter keeps of an export that cannot be read: names, never what may be content."""
 

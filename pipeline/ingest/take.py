@@ -19,9 +19,15 @@ from pipeline.events.schema import TABLES
 from pipeline.ingest.batch import ANCHOR
 from pipeline.ingest.dead_letters import dead_letter_batch
 from pipeline.ingest.recognise import AUTO, Part, recogniser
-from pipeline.ingest.sources import Adapted, Refusal, load_adapter, stored_name
-from pipeline.ingest.sql_source import before
+from pipeline.ingest.sources import (
+    Adapted,
+    Refusal,
+    adapter_names,
+    load_adapter,
+    stored_name,
+)
 from pipeline.ingest.tally import Skipped, Taken, Tally
+from pipeline.ingest.unread import kept_of, kept_of_another
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,18 +93,23 @@ def take_slice(records: Slice, context: Context, now: datetime) -> Rows:
 
 def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, Adapted]]:
     """Return what each adapter made of its part; row numbers are those of the slice."""
+    own = _own_adapters(records, context)
     faults = [
-        Refusal(at, *fault, _shown(records.adapter, records.values[at], context))
+        Refusal(at, *fault, kept_of(records.values[at], own))
         for at, fault in records.faults.items()
     ]
     done = [(records.adapter, Adapted([], faults))] if faults else []
     for name, parts in _sorted_out(records, context).items():
         tally.taken[Taken(records.place.topic, records.adapter, name)] += len(parts)
         if name is None:
-            unknown = [_unknown(part) for part in parts]
+            unknown = [_unknown(part, own) for part in parts]
             done.append((records.adapter, Adapted([], unknown)))
         else:
             found = adapt_values(load_adapter(name), [part.value for part in parts], context)
+            if records.adapter != AUTO:
+                found = replace(
+                    found, refusals=[_safe(item, name, parts) for item in found.refusals]
+                )
             done.append((name, _placed(found, parts)))
     if faults:
         unread = None if records.adapter == AUTO else records.adapter
@@ -106,15 +117,10 @@ def _adapted(records: Slice, context: Context, tally: Tally) -> list[tuple[str, 
     return done
 
 
-def _shown(name: str | None, value: bytes | None, context: Context) -> bytes | None:
-    """Return what of a damaged record a dead letter may keep; None where that is all."""
-    if name == AUTO:
-        name = recogniser(context.adapters).name_of(value)
-    if name is None or value is None:
-        return None
-    source = load_adapter(name)
-    paths = getattr(getattr(source, "SOURCE", None), "hidden", getattr(source, "HIDDEN", ()))
-    return before(value, paths)
+def _own_adapters(records: Slice, context: Context) -> tuple[str, ...]:
+    """Return the user's adapters that may know what of a damaged record is to be hidden."""
+    named = {records.adapter} - {AUTO, *adapter_names()}
+    return tuple(sorted({*context.adapters, *named}))
 
 
 def _sorted_out(records: Slice, context: Context) -> dict[str | None, list[Part]]:
@@ -130,8 +136,17 @@ def _sorted_out(records: Slice, context: Context) -> dict[str | None, list[Part]
     return dict(found)
 
 
-def _unknown(part: Part) -> Refusal:
-    return Refusal(part.row, *part.fault, None if part.is_whole else part.value)
+def _unknown(part: Part, own: tuple[str, ...]) -> Refusal:
+    stage, reason = part.fault
+    if stage == "decode":
+        return Refusal(part.row, stage, reason, kept_of(part.value, own))
+    return Refusal(part.row, stage, reason, None if part.is_whole else part.value)
+
+
+def _safe(item: Refusal, adapter: str, parts: Sequence[Part]) -> Refusal:
+    """Return a refusal that keeps nothing which the source it is really of would hide."""
+    kept = kept_of_another(item.raw or parts[item.row].value or b"", adapter)
+    return item if kept is None else replace(item, raw=kept)
 
 
 def _placed(found: Adapted, parts: Sequence[Part]) -> Adapted:

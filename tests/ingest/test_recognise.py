@@ -11,7 +11,8 @@ from pipeline.ingest.file_records import READ_BYTES, read_records
 from pipeline.ingest.files import wrapping_of
 from pipeline.ingest.recognise import AUTO
 from pipeline.ingest.run import ingest_files
-from pipeline.ingest.sources import Context
+from pipeline.ingest.samples import sample_path
+from pipeline.ingest.sources import Context, load_adapter
 from pipeline.ingest.take import take_slice
 from pipeline.ingest.tally import Taken
 from tests.factories import NOW, tool_call
@@ -143,6 +144,39 @@ def test_a_record_in_a_line_of_a_container_s_log_is_recognised(wrap):
 
     assert column(rows, "tool_calls", "event_id", "adapter") == [("a", "cloudtrail")]
     assert column(rows, ANCHOR, "adapter", "kafka_offset") == [(AUTO, 101), ("cloudtrail", 102)]
+
+
+SAMPLES = ("aat", "attenu_guard", "otel_genai", "toolhive")
+
+
+def sample(name):
+    """Return the records of a sample that hold what must not be stored."""
+    found = read_records(sample_path(name), load_adapter(name).WRAPPER)
+    return [one for one in found if b"do-not-store" in one]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_record_that_is_cut_keeps_nothing_that_its_source_hides(name):
+    cut = [one[: one.rindex(b"do-not-store") + 13] for one in sample(name)]
+
+    rows = take(*cut)
+
+    letters = column(rows, ANCHOR, "adapter", "raw")
+    assert [adapter for adapter, _ in letters] == [AUTO] * len(cut)
+    assert not [raw for _, raw in letters if b"do-not" in raw]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("asked", ["kubernetes_audit", "toolhive", "otel_genai"])
+def test_a_record_given_to_the_wrong_source_keeps_nothing_that_its_own_hides(name, asked):
+    given = sample(name) if name != asked else []
+    records = Slice(TopicPartition("t", 0), asked, given, range(len(given)))
+
+    rows = take_slice(records, Context(), NOW)
+
+    letters = column(rows, ANCHOR, "raw") if given else []
+    assert len(letters) == len(given)
+    assert not [raw for (raw,) in letters if b"do-not" in raw]
 
 
 def test_numbers_of_more_than_64_bits_come_through_a_parted_value_unchanged():

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from pipeline.ingest.sources import Context
 
 WRAPPER = "spans"
+HIDDEN = words.HIDDEN
+"""Paths that no dead letter may keep of a record that cannot be read."""
 
 MAPPING = (
     ("traceId, spanId", "event_id, trace_id, span_id"),

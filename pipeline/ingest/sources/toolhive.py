@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WRAPPER = None
 
+_OWN = {"outcome", "component", "subjects", "source"}
 _EXTRA = {
     "duration_ms": "VARCHAR",
     "transport": "VARCHAR",
@@ -91,12 +92,13 @@ SOURCE = SqlSource(
 
 
 def recognises(record: object) -> bool:
-    """Return whether a record has the members that every audit event of ToolHive has."""
+    """Return whether a record has the members that every audit event of ToolHive has, but one."""
     return (
         isinstance(record, dict)
-        and all(isinstance(record.get(name), str) for name in ("type", "outcome", "component"))
+        and isinstance(record.get("type"), str)
+        # One without a member of its own is taken or refused here, and keeps no data.
         and isinstance(record.get("subjects"), dict)
-        and isinstance(record.get("source"), dict)
+        and len(record.keys() & _OWN) >= len(_OWN) - 1
     )
 
 
