@@ -40,8 +40,8 @@ def kept_of_another(raw: bytes, adapter: str) -> bytes | None:
 
 def _hidden(name: str) -> tuple[tuple[str, ...], ...]:
     adapter = load_adapter(name)
-    found = getattr(adapter, "SOURCE", adapter)
-    return tuple(getattr(found, "hidden", getattr(found, "HIDDEN", ())))
+    source = getattr(adapter, "SOURCE", None)
+    return tuple(source.hidden if source else getattr(adapter, "HIDDEN", ()))
 
 
 @cache
