@@ -21,6 +21,8 @@ _ONLY_DIGITS = bytes(48 if chr(byte).isdecimal() else 32 for byte in range(256))
 """Translates every digit to 0, all else to a blank."""
 _LONG_RUN = b"0" * 19
 _BOM = b"\xef\xbb\xbf"
+_OPENED = re.compile(rb"\s*(?:\{|\[\s*\{)")
+"""How JSON that holds records begins; a log line's `[name]` does not."""
 
 
 def parse_json(raw: bytes) -> Any:
@@ -62,7 +64,7 @@ def member(value: Any, *path: str) -> Any:
 
 def is_cut_json(raw: bytes, *marks: bytes) -> bool:
     """Return whether bytes that are no JSON begin like some and hold all these marks."""
-    return raw.lstrip()[:1] in (b"{", b"[") and all(mark in raw for mark in marks)
+    return _OPENED.match(raw) is not None and all(mark in raw for mark in marks)
 
 
 def speller(shape: Any) -> Callable[[Any], Any]:

@@ -145,7 +145,9 @@ def _unknown(part: Part, own: tuple[str, ...]) -> Refusal:
 
 def _safe(item: Refusal, adapter: str, parts: Sequence[Part]) -> Refusal:
     """Return a refusal that keeps nothing which the source it is really of would hide."""
-    kept = kept_of_another(item.raw or parts[item.row].value or b"", adapter)
+    value = parts[item.row].value or b""
+    # What the wrong source read as a record may be a part that nobody would recognise.
+    kept = kept_of_another(value, adapter) or kept_of_another(item.raw or b"", adapter)
     return item if kept is None else replace(item, raw=kept)
 
 
