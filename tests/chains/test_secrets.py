@@ -66,6 +66,18 @@ for _op in ("revoke", "delete", "expire"):
     story(f"newest {_op}", on(1, "create", "v1"), on(2, "rotate", "v2"), on(3, _op, "v2"))
     story(f"unversioned {_op}", on(1, "create", "v1"), on(2, "rotate", "v2"), on(3, _op))
 
+ENDED_EARLY = story(
+    "ended early",
+    on(1, "create", "v1", expires_at=NOW + timedelta(days=9)),
+    on(3, "expire", "v1"),
+)
+
+
+def test_what_was_told_to_have_ended_has_ended(secrets):
+    found = secrets[ENDED_EARLY]
+    assert (found["status"], found["expires_at"]) == ("expired", NOW - timedelta(days=97))
+
+
 ROLLED_BACK = story(
     "rolled back",
     on(1, "create", "v1"),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.chains import build_chains
-from pipeline.detections.check import EPOCH
+from pipeline.detections.check import EPOCH, load_rules
 from pipeline.detections.decide import Decision, decide
 from pipeline.detections.ledger import Task, Window, alone, claim, run_id
 from pipeline.detections.run import run_detections
@@ -578,3 +578,14 @@ def test_a_state_is_judged_as_of_now_whatever_the_window(lake, tmp_path, when_go
     report = detect(lake, rule, window=Window(NOW + HOUR), now=NOW + 2 * HOUR)
 
     assert report.findings.num_rows == found
+
+
+def test_a_look_back_sees_the_secrets_that_worked_then(lake):
+    day = timedelta(days=1)
+    dates = {"created_at": NOW - 200 * day, "expires_at": NOW + 5 * day}
+    write_events(lake, [secret_event(event_time=NOW - HOUR, **dates)])
+    build_chains(lake, load_registry(None), NOW + 10 * day)
+
+    report = detect(lake, *load_rules(only=["secret_rotation_overdue"]))
+
+    assert report.findings["rule_code"].to_pylist() == ["LS-01"]

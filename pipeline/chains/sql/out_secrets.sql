@@ -100,7 +100,13 @@ SELECT
     coalesce(arg_max(created_at, recency) FILTER (created_at IS NOT NULL),
         min(event_time) FILTER (op = 'create')) AS created_at,
     greatest(max(last_rotated_at), max(event_time) FILTER (op = 'rotate')) AS last_rotated_at,
-    arg_max(expires_at, recency) FILTER (is_current AND expires_at IS NOT NULL) AS expires_at,
+    -- One that was told to have ended has ended, whatever had been planned.
+    least(
+        arg_max(expires_at, recency) FILTER (is_current AND expires_at IS NOT NULL),
+        CASE WHEN arg_max(op, recency) FILTER (
+            is_current AND op IN ('create', 'rotate', 'renew', 'inventory', 'revoke', 'delete', 'expire')
+        ) = 'expire' THEN max(event_time) FILTER (is_current AND op = 'expire') END
+    ) AS expires_at,
     coalesce(
         -- False is also what a record of a use says that knows nothing of it; true is always meant.
         arg_max(never_expires, recency) FILTER (

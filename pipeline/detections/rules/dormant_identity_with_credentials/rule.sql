@@ -40,7 +40,7 @@ live AS (
         secret.event_uids
     FROM secrets AS secret
     INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
-    WHERE secret.status = 'active' AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
+    WHERE secret.status NOT IN ('revoked', 'deleted') AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
         -- Known to exist, not only to have been used once.
         AND (secret.inventory_at IS NOT NULL OR secret.created_at IS NOT NULL)
 ),

@@ -170,7 +170,7 @@ offline_held AS (
         CAST(NULL AS VARCHAR) AS observer, secret.event_uids
     FROM secrets AS secret
     INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
-    WHERE secret.secret_kind = 'refresh_token' AND secret.status = 'active'
+    WHERE secret.secret_kind = 'refresh_token' AND secret.status NOT IN ('revoked', 'deleted')
         AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
         AND secret.first_seen < until.watermark
 ),
