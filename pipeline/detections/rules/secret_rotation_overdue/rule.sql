@@ -40,9 +40,32 @@ rated AS (
     INNER JOIN reg_scope_tiers AS catalogue ON item.scope = catalogue.scope
     GROUP BY secret.tenant_id, secret.secret_id
 ),
+-- Calls with the key are uses that its store may not know of.
+ids AS (
+    SELECT secret.tenant_id, secret.secret_id, name.id
+    FROM secrets AS secret
+    CROSS JOIN unnest([
+        secret.secret_id, secret.secret_id || '/' || secret.secret_version,
+        secret.secret_id || ':' || secret.secret_version
+    ]) AS name(id)
+    WHERE name.id IS NOT NULL
+),
+shown AS (
+    SELECT ids.tenant_id, ids.secret_id, max(held.last_used_at) AS used_at
+    FROM ids
+    INNER JOIN credentials AS held ON ids.tenant_id = held.tenant_id AND ids.id = held.id
+    WHERE held.is_static OR held.kind IN ('api_key_id', 'access_key_id', 'secret_version')
+    GROUP BY ids.tenant_id, ids.secret_id
+),
+told AS (
+    SELECT tenant_id, secret_id, max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
+    FROM secret_events
+    GROUP BY tenant_id, secret_id
+),
 aged AS (
     SELECT
-        secret.*, until.watermark,
+        secret.*, told.observer, until.watermark, shown.used_at AS called_at,
+        greatest(secret.last_used_at, shown.used_at) AS used_at,
         bound.identity_id, bound.is_agent, bound.vendor_hosted, coalesce(rated.tier, 0) AS tier,
         coalesce(secret.last_rotated_at, secret.created_at) AS fresh_at,
         86400 * CASE WHEN rated.tier >= 3 THEN $max_age_high_tier_d ELSE $max_age_d END AS limit_s,
@@ -55,7 +78,12 @@ aged AS (
         ON secret.tenant_id = excepted.tenant_id AND secret.secret_id = excepted.secret_id
     LEFT JOIN rated
         ON secret.tenant_id = rated.tenant_id AND secret.secret_id = rated.secret_id
-    WHERE secret.status = 'active'
+    LEFT JOIN told
+        ON secret.tenant_id = told.tenant_id AND secret.secret_id = told.secret_id
+    LEFT JOIN shown
+        ON secret.tenant_id = shown.tenant_id AND secret.secret_id = shown.secret_id
+    -- Whether it has ended is judged as of the look, which may come before or after the build.
+    WHERE secret.status NOT IN ('revoked', 'deleted')
         AND list_contains($kinds, secret.secret_kind)
         AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
         AND excepted.secret_id IS NULL
@@ -64,7 +92,7 @@ overdue AS (
     SELECT
         *,
         fresh_at + limit_s * INTERVAL 1 SECOND AS overdue_at,
-        epoch(watermark) - epoch(last_used_at) <= $recent_use_d * 86400
+        epoch(watermark) - epoch(used_at) <= $recent_use_d * 86400
             AND coalesce(is_agent, false) AS used_by_agent
     FROM aged
     WHERE unrotated_s > limit_s
@@ -76,7 +104,11 @@ callers AS (
     INNER JOIN (SELECT DISTINCT tenant_id, agent_id FROM tool_calls) AS caller
         ON overdue.tenant_id = caller.tenant_id
         AND caller.agent_id IN (overdue.bound_identity_id, overdue.last_accessed_by)
-    WHERE epoch(overdue.watermark) - epoch(overdue.last_used_at) <= $recent_use_d * 86400
+    WHERE epoch(overdue.watermark) - epoch(overdue.used_at) <= $recent_use_d * 86400
+    UNION
+    SELECT tenant_id, secret_id
+    FROM overdue
+    WHERE bound_identity_id IS NULL AND epoch(watermark) - epoch(called_at) <= $recent_use_d * 86400
 )
 SELECT
     overdue.tenant_id,
@@ -89,14 +121,16 @@ SELECT
         + CASE WHEN overdue.used_by_agent OR callers.secret_id IS NOT NULL THEN 1 ELSE 0 END
         + CASE WHEN overdue.unrotated_s > 2 * overdue.limit_s THEN 1 ELSE 0 END AS severity,
     overdue.identity_id,
+    overdue.vendor_hosted,
     overdue.environment,
+    overdue.observer,
     overdue.secret_kind,
     overdue.secret_version,
     overdue.store,
     overdue.bound_identity_id,
     overdue.created_at,
     overdue.last_rotated_at,
-    overdue.last_used_at,
+    overdue.used_at AS last_used_at,
     CAST(floor(overdue.limit_s / 86400) AS BIGINT) AS limit_d,
     CAST(floor(overdue.unrotated_s / 86400) AS BIGINT) AS unrotated_d,
     overdue.tier,
