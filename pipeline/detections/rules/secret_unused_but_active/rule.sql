@@ -60,8 +60,8 @@ uses AS (
     FROM shown
     GROUP BY tenant_id, secret_id
 ),
--- A holder at work with some static credential that no secret stands for, or fetching tokens
--- by its own authentication, may be using this one.
+-- A holder at work with some static credential that no secret stands for may be using this one;
+-- so may one that fetches tokens, where it is of a kind that authenticates a client.
 names AS (
     SELECT identity_id, issuer, name FROM reg_names
 ),
@@ -78,16 +78,17 @@ bound AS (
     GROUP BY secret.tenant_id, secret.secret_id
 ),
 at_work AS (
-    SELECT held.tenant_id, name.holder, max(greatest(held.last_used_at, held.issued_at)) AS worked_at
+    SELECT held.tenant_id, name.holder, NOT held.is_static AS is_client,
+        max(greatest(held.last_used_at, held.issued_at)) AS worked_at
     FROM credentials AS held
     LEFT JOIN ids ON held.tenant_id = ids.tenant_id AND held.id = ids.id
     CROSS JOIN unnest([held.actor_id, held.client_id, held.subject_id]) AS name(holder)
     WHERE ids.secret_id IS NULL AND name.holder IS NOT NULL
         AND (held.is_static OR held.grant_type IN ('client_credentials', 'refresh_token', 'authorization_code',
             'urn:ietf:params:oauth:grant-type:jwt-bearer', 'urn:ietf:params:oauth:grant-type:token-exchange'))
-    GROUP BY held.tenant_id, name.holder
+    GROUP BY held.tenant_id, name.holder, held.is_static
     UNION ALL
-    SELECT call.tenant_id, call.agent_id AS holder, max(call.event_time) AS worked_at
+    SELECT call.tenant_id, call.agent_id AS holder, false AS is_client, max(call.event_time) AS worked_at
     FROM calls AS call
     INNER JOIN credentials AS held
         ON call.tenant_id = held.tenant_id AND call.credential_key = held.credential_key
@@ -103,6 +104,8 @@ busy AS (
     INNER JOIN at_work
         ON secret.tenant_id = at_work.tenant_id
         AND at_work.holder = coalesce(names.name, secret.bound_identity_id)
+    WHERE NOT at_work.is_client
+        OR secret.secret_kind NOT IN ('api_key', 'pat', 'ssh_key', 'db_password', 'webhook_secret', 'vault_token', 'vault_lease')
     GROUP BY secret.tenant_id, secret.secret_id
 ),
 rated AS (
@@ -132,7 +135,8 @@ idle AS (
     LEFT JOIN listings
         ON told.tenant_id = listings.tenant_id AND told.listed_by = listings.source
         AND date_trunc('hour', told.listed_at) = listings.listed_in
-    WHERE secret.status = 'active'
+    -- Whether it has ended is judged as of the look, which may come before or after the build.
+    WHERE secret.status NOT IN ('revoked', 'deleted')
         AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
         AND coalesce(told.provider_said_at, told.listed_at) <= until.watermark
         AND uses.revoked_at IS NULL
