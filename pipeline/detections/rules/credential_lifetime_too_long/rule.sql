@@ -1,7 +1,8 @@
 -- A credential was issued for longer than its kind should live.
 --
 -- One row per issuer, holder and kind of token: it is a setting of the issuer that is wrong,
--- and every token of it would say the same.  The longest lifetime sets the severity.
+-- and every token of it would say the same.  The longest lifetime sets the severity.  A lease
+-- of a secret store stands among the secrets, with its store as issuer.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
@@ -10,10 +11,39 @@ WITH names AS (
 assertions AS (
     SELECT DISTINCT tenant_id, parent_key FROM hops WHERE role = 'assertion'
 ),
+-- A renewal begins a life of its own, which is no longer than the lease allows.
+lease_lives AS (
+    SELECT
+        tenant_id, secret_id,
+        max(coalesce(
+            ttl_s,
+            epoch(expires_at) - epoch(CASE WHEN op = 'create' THEN coalesce(created_at, event_time) ELSE event_time END)
+        )) AS lifetime_s,
+        min(coalesce(created_at, event_time)) AS issued_at,
+        max(source) AS source, max(observer) AS observer
+    FROM secret_events
+    WHERE secret_kind = 'vault_lease' AND op IN ('create', 'renew', 'inventory')
+        AND (op <> 'inventory' OR ttl_s IS NOT NULL)
+    GROUP BY tenant_id, secret_id
+),
+leases AS (
+    SELECT
+        lease.tenant_id, 'secret:' || lease.secret_id AS held_key, CAST(NULL AS VARCHAR) AS credential_key,
+        lease.store AS issuer, life.issued_at, lease.event_uids, lease.environment, life.observer, life.source,
+        lease.bound_identity_issuer AS actor_issuer,
+        lease.secret_kind AS token_type, CAST(NULL AS VARCHAR) AS grant_type,
+        coalesce(lease.bound_identity_id, lease.last_accessed_by, 'unknown') AS holder,
+        life.lifetime_s, 'lease' AS token_class
+    FROM secrets AS lease
+    INNER JOIN lease_lives AS life ON lease.tenant_id = life.tenant_id AND lease.secret_id = life.secret_id
+    LEFT JOIN credentials AS held
+        ON lease.tenant_id = held.tenant_id AND lease.secret_id = held.id AND held.seen_issued
+    WHERE life.lifetime_s IS NOT NULL AND held.credential_key IS NULL
+),
 typed AS (
     SELECT
-        held.tenant_id, held.credential_key, held.issuer, held.kind, held.id, held.issued_at,
-        held.expires_at, held.event_uids, held.environment, held.observer, held.source, held.actor_issuer,
+        held.tenant_id, held.credential_key AS held_key, held.credential_key, held.issuer, held.issued_at,
+        held.event_uids, held.environment, held.observer, held.source, held.actor_issuer,
         held.token_type, held.grant_type,
         coalesce(held.actor_id, held.client_id, held.subject_id, 'unknown') AS holder,
         epoch(held.expires_at) - epoch(held.issued_at) AS lifetime_s,
@@ -43,10 +73,16 @@ typed AS (
         AND NOT ends_with(lower(coalesce(held.token_type, '')), 'id_token')
         -- What a cloud's service takes for a machine or a function lives as long as the cloud says.
         AND NOT coalesce(held.issue_op = 'assume' AND ends_with(held.client_id, '.amazonaws.com'), false)
+    UNION ALL
+    SELECT
+        tenant_id, held_key, credential_key, issuer, issued_at, event_uids, environment, observer, source,
+        actor_issuer, token_type, grant_type, holder, lifetime_s, token_class
+    FROM leases
 ),
 registered AS (
     SELECT
-        typed.credential_key, min(names.identity_id) AS identity_id, min(identity.max_ttl_s) AS max_ttl_s
+        typed.tenant_id, typed.held_key, min(names.identity_id) AS identity_id, min(identity.max_ttl_s) AS max_ttl_s,
+        bool_or(identity.vendor_hosted) AS vendor_hosted
     FROM typed
     INNER JOIN names
         ON typed.holder = names.subject
@@ -54,11 +90,11 @@ registered AS (
     INNER JOIN reg_identities_as_of AS identity
         ON names.identity_id = identity.identity_id
         AND typed.issued_at >= identity.valid_from AND typed.issued_at < identity.valid_to
-    GROUP BY typed.credential_key
+    GROUP BY typed.tenant_id, typed.held_key
 ),
 limited AS (
     SELECT
-        typed.*, registered.identity_id,
+        typed.*, registered.identity_id, registered.vendor_hosted,
         coalesce(registered.max_ttl_s, issuer.max_ttl_s, CASE typed.token_class
             WHEN 'transaction_token' THEN $txn_s
             WHEN 'assertion_grant' THEN $assertion_s
@@ -68,7 +104,7 @@ limited AS (
             ELSE $access_s
         END) AS limit_s
     FROM typed
-    LEFT JOIN registered ON typed.credential_key = registered.credential_key
+    LEFT JOIN registered ON typed.tenant_id = registered.tenant_id AND typed.held_key = registered.held_key
     LEFT JOIN reg_issuers AS issuer ON typed.issuer = issuer.issuer
 ),
 overlong AS (
@@ -92,8 +128,8 @@ made AS (
 ),
 judged AS (
     SELECT
-        overlong.tenant_id, overlong.credential_key, overlong.issuer, overlong.holder,
-        overlong.token_class, overlong.identity_id, overlong.environment, overlong.observer,
+        overlong.tenant_id, overlong.held_key, overlong.credential_key, overlong.issuer, overlong.holder,
+        overlong.token_class, overlong.identity_id, overlong.vendor_hosted, overlong.environment, overlong.observer,
         overlong.token_type, overlong.grant_type, overlong.issued_at, overlong.event_uids,
         overlong.limit_s, coalesce(made.lifetime_s, overlong.lifetime_s) AS lifetime_s
     FROM overlong
@@ -110,7 +146,7 @@ excessive AS (
         END AS severity,
         row_number() OVER (
             PARTITION BY tenant_id, issuer, holder, token_class
-            ORDER BY lifetime_s DESC, issued_at, credential_key
+            ORDER BY lifetime_s DESC, issued_at, held_key
         ) AS place
     FROM judged
     WHERE lifetime_s > limit_s + $slack_s
@@ -127,6 +163,7 @@ SELECT
     max(severity) AS severity,
     min(CASE WHEN place = 1 THEN credential_key END) AS credential_key,
     min(identity_id) AS identity_id,
+    bool_or(vendor_hosted) AS vendor_hosted,
     min(CASE WHEN place = 1 THEN environment END) AS environment,
     min(CASE WHEN place = 1 THEN observer END) AS observer,
     count(*) AS credentials,
