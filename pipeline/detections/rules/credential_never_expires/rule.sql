@@ -2,24 +2,67 @@
 --
 -- One row per secret, or per credential that no secret row stands for.  A missing expiry is
 -- not the same as none, and says nothing.  Whom neither the registry nor any event calls a
--- person or another kind of service counts as an agent: keys are made for machines.
+-- person or another kind of service counts as an agent: keys are made for machines.  A secret
+-- whose holder nobody wrote down is held by whoever used it last.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
     SELECT identity_id, CAST(NULL AS VARCHAR) AS issuer, identity_id AS subject FROM reg_identities
 ),
+unbound AS (
+    SELECT tenant_id, secret_id
+    FROM secrets
+    WHERE never_expires AND expires_at IS NULL AND bound_identity_id IS NULL
+),
+uses AS (
+    SELECT
+        unbound.tenant_id, unbound.secret_id, call.agent_id AS name, call.agent_issuer AS issuer,
+        call.event_time, call.event_uid
+    FROM unbound
+    INNER JOIN credentials AS held ON unbound.tenant_id = held.tenant_id AND unbound.secret_id = held.id
+    INNER JOIN call_links AS link ON held.tenant_id = link.tenant_id AND held.credential_key = link.credential_key
+    INNER JOIN tool_calls AS call ON link.tenant_id = call.tenant_id AND link.event_uid = call.event_uid
+    WHERE call.outcome = 'success' AND (held.is_static OR held.kind IN ('api_key_id', 'access_key_id'))
+    UNION ALL
+    SELECT
+        unbound.tenant_id, unbound.secret_id, event.accessed_by_id AS name, event.accessed_by_issuer AS issuer,
+        event.event_time, event.event_uid
+    FROM unbound
+    INNER JOIN secret_events AS event ON unbound.tenant_id = event.tenant_id AND unbound.secret_id = event.secret_id
+    WHERE event.op = 'use' AND event.accessed_by_id IS NOT NULL
+),
+told AS (
+    SELECT tenant_id, secret_id, max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
+    FROM secret_events
+    GROUP BY tenant_id, secret_id
+),
+users AS (
+    SELECT
+        tenant_id, secret_id, arg_max(name, (event_time, event_uid)) AS name,
+        arg_max(issuer, (event_time, event_uid)) AS issuer, max(event_time) AS used_at,
+        arg_max(event_uid, (event_time, event_uid)) AS event_uid
+    FROM uses
+    GROUP BY tenant_id, secret_id
+),
 endless AS (
     SELECT
-        tenant_id, 'secret' AS held_as, secret_id AS held_key, secret_id AS held_id,
-        CAST(NULL AS VARCHAR) AS credential_key, secret_kind AS kind,
-        bound_identity_id AS holder, bound_identity_issuer AS holder_issuer,
+        secret.tenant_id, 'secret' AS held_as, secret.secret_id AS held_key, secret.secret_id AS held_id,
+        CAST(NULL AS VARCHAR) AS credential_key, secret.secret_kind AS kind,
+        coalesce(secret.bound_identity_id, users.name) AS holder,
+        CASE WHEN secret.bound_identity_id IS NULL THEN users.issuer ELSE secret.bound_identity_issuer END
+            AS holder_issuer,
         CAST(NULL AS VARCHAR) AS subject_kind,
-        scopes, environment, CAST(NULL AS VARCHAR) AS observer, created_at AS made_at, last_used_at,
-        first_seen, last_seen, event_uids
-    FROM secrets
-    WHERE never_expires AND expires_at IS NULL AND status = 'active'
+        secret.scopes, secret.environment, told.observer, secret.created_at AS made_at,
+        greatest(secret.last_used_at, users.used_at) AS last_used_at,
+        secret.first_seen, greatest(secret.last_seen, users.used_at) AS last_seen,
+        CASE WHEN users.event_uid IS NULL THEN secret.event_uids
+            ELSE list_append(secret.event_uids, users.event_uid) END AS event_uids
+    FROM secrets AS secret
+    LEFT JOIN told ON secret.tenant_id = told.tenant_id AND secret.secret_id = told.secret_id
+    LEFT JOIN users ON secret.tenant_id = users.tenant_id AND secret.secret_id = users.secret_id
+    WHERE secret.never_expires AND secret.expires_at IS NULL AND secret.status = 'active'
         -- Keys of a signing service follow a policy of their own.
-        AND coalesce(secret_kind, 'other') <> 'signing_key'
+        AND coalesce(secret.secret_kind, 'other') <> 'signing_key'
     UNION ALL
     SELECT
         held.tenant_id, 'credential' AS held_as, held.credential_key AS held_key, held.id AS held_id,
