@@ -2,7 +2,8 @@
 --
 -- One row per credential, or per secret whose uses the store reports.  Two uses by different
 -- holders close together are enough; registered gateways and delegates are no holders, and
--- neither are two names of one identity.
+-- neither are two names of one identity: instances (`planner/run-7`) and names that an alias
+-- ending in * stands for are names of theirs.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
@@ -27,6 +28,21 @@ presented AS (
             OR ends_with(lower(coalesce(held.token_type, '')), 'txn-token')
         )
 ),
+-- One value under several secret ids; calls name the ids.
+copied AS (
+    SELECT tenant_id, fingerprint
+    FROM secrets
+    WHERE fingerprint IS NOT NULL
+    GROUP BY tenant_id, fingerprint
+    HAVING min(secret_id) <> max(secret_id)
+),
+copies AS (
+    SELECT secret.tenant_id, secret.fingerprint, held.credential_key
+    FROM secrets AS secret
+    INNER JOIN copied ON secret.tenant_id = copied.tenant_id AND secret.fingerprint = copied.fingerprint
+    INNER JOIN credentials AS held ON secret.tenant_id = held.tenant_id AND secret.secret_id = held.id
+    WHERE held.is_static OR held.kind IN ('api_key_id', 'access_key_id')
+),
 uses AS (
     SELECT tenant_id, 'credential' AS shared, shared_key, event_uid, event_time, 'agent' AS holder_kind,
         agent_id AS holder, agent_issuer AS holder_issuer
@@ -43,6 +59,12 @@ uses AS (
         event_time, 'agent' AS holder_kind, accessed_by_id AS holder, accessed_by_issuer AS holder_issuer
     FROM secret_events
     WHERE op = 'use' AND accessed_by_id IS NOT NULL
+    UNION ALL
+    SELECT presented.tenant_id, 'secret' AS shared, copies.fingerprint AS shared_key, presented.event_uid,
+        presented.event_time, 'agent' AS holder_kind, presented.agent_id AS holder, presented.agent_issuer AS holder_issuer
+    FROM presented
+    INNER JOIN copies
+        ON presented.tenant_id = copies.tenant_id AND presented.shared_key = copies.credential_key
 ),
 -- Nearly every credential has one holder, and then there is nothing to compare.
 several AS (
@@ -58,18 +80,50 @@ holders AS (
         ON uses.tenant_id = several.tenant_id AND uses.shared = several.shared
         AND uses.shared_key = several.shared_key AND uses.holder_kind = several.holder_kind
 ),
+holder_names AS (
+    SELECT DISTINCT holder, holder_issuer FROM holders
+),
+spelled AS (
+    SELECT holder, holder_issuer, holder AS whole FROM holder_names
+    UNION
+    SELECT holder_names.holder, holder_names.holder_issuer, left(holder_names.holder, CAST(cut.length AS INTEGER)) AS whole
+    FROM holder_names
+    CROSS JOIN unnest(list_filter(
+        generate_series(1, length(holder_names.holder) - 1),
+        lambda i: list_contains(['/', '#', '@', ':', '~'], substr(holder_names.holder, CAST(i + 1 AS INTEGER), 1))
+    )) AS cut(length)
+),
+borne AS (
+    SELECT spelled.holder, spelled.holder_issuer, names.identity_id, length(spelled.whole) AS length
+    FROM spelled
+    INNER JOIN names
+        ON spelled.whole = names.subject
+        AND (names.issuer IS NULL OR spelled.holder_issuer IS NULL OR names.issuer = spelled.holder_issuer)
+    UNION ALL
+    SELECT holder_names.holder, holder_names.holder_issuer, pattern.identity_id, length(pattern.subject) - 1 AS length
+    FROM holder_names
+    INNER JOIN names AS pattern
+        ON ends_with(pattern.subject, '*') AND length(pattern.subject) > 1
+        AND starts_with(holder_names.holder, left(pattern.subject, length(pattern.subject) - 1))
+        AND (pattern.issuer IS NULL OR holder_names.holder_issuer IS NULL OR pattern.issuer = holder_names.holder_issuer)
+),
+-- The longest name that fits says whose it is.
+closest AS (
+    SELECT
+        holder, holder_issuer, identity_id,
+        length, max(length) OVER (PARTITION BY holder, holder_issuer) AS longest
+    FROM borne
+),
 known AS (
     SELECT
-        holder.holder, holder.holder_issuer,
+        closest.holder, closest.holder_issuer,
         min(identity.identity_id) AS identity_id,
         bool_or(coalesce(identity.pass_through, false)) AS pass_through,
         list_distinct(flatten(list(coalesce(identity.delegate_for, CAST([] AS VARCHAR[]))))) AS delegate_for
-    FROM (SELECT DISTINCT holder, holder_issuer FROM holders) AS holder
-    INNER JOIN names
-        ON holder.holder = names.subject
-        AND (names.issuer IS NULL OR holder.holder_issuer IS NULL OR names.issuer = holder.holder_issuer)
-    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
-    GROUP BY holder.holder, holder.holder_issuer
+    FROM closest
+    INNER JOIN reg_identities AS identity ON closest.identity_id = identity.identity_id
+    WHERE closest.length = closest.longest
+    GROUP BY closest.holder, closest.holder_issuer
 ),
 named AS (
     SELECT
@@ -122,6 +176,24 @@ found AS (
         list_distinct(list(event_uid) FILTER (WHERE place <= $evidence_max)) AS event_uids
     FROM sides
     GROUP BY tenant_id, shared, shared_key
+),
+vendors AS (
+    SELECT DISTINCT found.tenant_id, found.shared, found.shared_key
+    FROM found
+    CROSS JOIN unnest(list_concat(
+        coalesce(found.agents, CAST([] AS VARCHAR[])), coalesce(found.workloads, CAST([] AS VARCHAR[]))
+    )) AS item(identity_id)
+    INNER JOIN reg_identities AS identity ON item.identity_id = identity.identity_id
+    WHERE identity.vendor_hosted
+),
+-- Store and gateway may both tell of one sharing: the calls say more.
+told_by_calls AS (
+    SELECT DISTINCT found.tenant_id, coalesce(secret.fingerprint, secret.secret_id) AS shared_key
+    FROM found
+    INNER JOIN credentials AS held
+        ON found.tenant_id = held.tenant_id AND found.shared_key = held.credential_key
+    INNER JOIN secrets AS secret ON held.tenant_id = secret.tenant_id AND held.id = secret.secret_id
+    WHERE found.shared = 'credential'
 )
 SELECT
     found.tenant_id,
@@ -132,6 +204,7 @@ SELECT
         || array_to_string(coalesce(found.agents, found.workloads), ', ') AS title,
     CASE WHEN held.is_static OR found.shared = 'secret' THEN 4 ELSE 3 END AS severity,
     held.credential_key,
+    vendors.shared_key IS NOT NULL AS vendor_hosted,
     CASE WHEN held.credential_key IS NOT NULL THEN held.environment END AS environment,
     found.agents,
     found.workloads,
@@ -150,3 +223,8 @@ LEFT JOIN credentials AS held
     ON found.tenant_id = held.tenant_id AND found.shared = 'credential' AND found.shared_key = held.credential_key
 LEFT JOIN chains AS chain
     ON held.tenant_id = chain.tenant_id AND held.credential_key = chain.credential_key
+LEFT JOIN vendors
+    ON found.tenant_id = vendors.tenant_id AND found.shared = vendors.shared AND found.shared_key = vendors.shared_key
+LEFT JOIN told_by_calls
+    ON found.tenant_id = told_by_calls.tenant_id AND found.shared_key = told_by_calls.shared_key
+WHERE found.shared = 'credential' OR told_by_calls.shared_key IS NULL
