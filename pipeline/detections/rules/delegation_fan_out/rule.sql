@@ -22,7 +22,10 @@ children AS (
         ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
     INNER JOIN chains AS chain
         ON hop.tenant_id = chain.tenant_id AND hop.child_key = chain.credential_key
-    WHERE hop.hop_kind IN ('exchange', 'assume', 'delegate', 'assertion') AND hop.hop_time IS NOT NULL
+    WHERE hop.hop_time IS NOT NULL
+        AND (hop.hop_kind IN ('exchange', 'assume', 'delegate', 'assertion')
+            -- Tokens fetched with a key, or made from a vault's token.
+            OR (hop.hop_kind = 'issue' AND hop.role IN ('source', 'subject')))
 ),
 spawned AS (
     SELECT
@@ -141,7 +144,8 @@ origins AS (
 limits AS (
     SELECT
         origins.tenant_id, origins.spread_from, origins.origin_key,
-        min(names.identity_id) AS identity_id, min(identity.max_fanout) AS max_fanout
+        min(names.identity_id) AS identity_id, min(identity.max_fanout) AS max_fanout,
+        bool_or(identity.vendor_hosted) AS vendor_hosted
     FROM origins
     INNER JOIN names
         ON origins.spreader = names.subject
@@ -172,7 +176,7 @@ usual AS (
 ),
 bursts AS (
     SELECT
-        origins.*, limits.identity_id, limits.max_fanout,
+        origins.*, limits.identity_id, limits.max_fanout, limits.vendor_hosted,
         coalesce(limits.max_fanout + 1, greatest($floor, coalesce(usual.baseline, 0))) AS threshold
     FROM origins
     LEFT JOIN limits
@@ -249,6 +253,7 @@ SELECT
     evidence.confidence AS chain_confidence,
     CASE WHEN burst.spread_from <> 'agent' THEN burst.origin_key END AS credential_key,
     burst.identity_id,
+    burst.vendor_hosted,
     burst.environment,
     burst.observer,
     burst.spread_from,
