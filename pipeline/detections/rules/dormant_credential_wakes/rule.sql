@@ -28,7 +28,7 @@ held AS (
 derived AS (
     SELECT tenant_id, parent_key, min(hop_time) AS first_at, max(hop_time) AS last_at
     FROM hops
-    WHERE hop_kind IN ('exchange', 'assume', 'assertion', 'issue')
+    WHERE hop_kind IN ('exchange', 'assume', 'assertion', 'issue', 'refresh')
     GROUP BY tenant_id, parent_key
 ),
 secret_spans AS (
@@ -86,7 +86,7 @@ uses AS (
     INNER JOIN credentials AS child
         ON hop.tenant_id = child.tenant_id AND hop.child_key = child.credential_key
     CROSS JOIN unnest(hop.event_uids[1:1]) AS made(event_uid)
-    WHERE hop.hop_kind IN ('exchange', 'assume', 'assertion', 'issue') AND hop.hop_time IS NOT NULL
+    WHERE hop.hop_kind IN ('exchange', 'assume', 'assertion', 'issue', 'refresh') AND hop.hop_time IS NOT NULL
     UNION ALL
     SELECT
         event.tenant_id, 'secret' AS held_as, event.secret_id AS held_key,
