@@ -2,7 +2,8 @@
 --
 -- One row per secret and old version; of two access keys of one user the older one is the old
 -- version.  A version is old from the first rotation to another one; a version that nobody
--- saw before that rotation is old only where its number says so.
+-- saw before that rotation is old only where its number says so.  Making the next number of a
+-- series is a rotation as well; so is a static credential that an issuer made out of another.
 WITH steps AS (
     SELECT
         tenant_id, secret_id, secret_version AS version, event_time, event_uid, op,
@@ -69,10 +70,11 @@ lives AS (
 ),
 rotations AS (
     SELECT
-        tenant_id, secret_id, version, event_time, event_uid,
+        tenant_id, secret_id, version, event_time, event_uid, op,
+        regexp_replace(version, '[0-9]+$', '') AS stem,
         TRY_CAST(regexp_extract(version, '[0-9]+$') AS BIGINT) AS number
     FROM steps
-    WHERE op = 'rotate'
+    WHERE op IN ('create', 'rotate')
 ),
 superseded AS (
     SELECT
@@ -84,6 +86,10 @@ superseded AS (
     INNER JOIN rotations AS rotation
         ON life.tenant_id = rotation.tenant_id AND life.secret_id = rotation.secret_id
     WHERE rotation.version <> life.version
+        -- Keys without order may be meant to stand side by side.
+        AND (rotation.op = 'rotate'
+            OR (regexp_replace(life.version, '[0-9]+$', '') = rotation.stem
+                AND TRY_CAST(regexp_extract(life.version, '[0-9]+$') AS BIGINT) < rotation.number))
         AND (rotation.event_time > life.known_from
             OR (NOT life.was_made AND life.period = 0
                 AND TRY_CAST(regexp_extract(life.version, '[0-9]+$') AS BIGINT) < rotation.number))
@@ -125,6 +131,50 @@ old_versions AS (
         OR (late.step = 'listed' AND (late.ended_at IS NULL OR late.ended_at < late.event_time))
     GROUP BY late.tenant_id, late.secret_id, late.version
 ),
+-- Rotations that only the issuer of the credentials tells of.
+replacements AS (
+    SELECT
+        old.tenant_id, old.credential_key, old.id, old.kind, old.environment, old.event_uids,
+        coalesce(old.actor_id, old.client_id, old.subject_id, new.actor_id, new.client_id) AS holder,
+        coalesce(new.issued_at, hop.hop_time) AS superseded_at, new.id AS new_id,
+        new.event_uids AS new_event_uids, old.revoked_at,
+        row_number() OVER (
+            PARTITION BY old.tenant_id, old.credential_key
+            ORDER BY coalesce(new.issued_at, hop.hop_time), new.credential_key
+        ) AS place
+    FROM credentials AS new
+    INNER JOIN hops AS hop ON new.tenant_id = hop.tenant_id AND new.credential_key = hop.child_key
+    INNER JOIN credentials AS old ON hop.tenant_id = old.tenant_id AND hop.parent_key = old.credential_key
+    LEFT JOIN presented AS stored ON old.tenant_id = stored.tenant_id AND old.credential_key = stored.credential_key
+    WHERE new.issue_op = 'rotate' AND old.is_static AND stored.credential_key IS NULL
+),
+replaced AS (
+    SELECT * FROM replacements WHERE place = 1
+),
+replaced_uses AS (
+    SELECT
+        replaced.tenant_id, replaced.credential_key, call.event_time, call.event_uid, call.agent_id AS used_by,
+        call.observer,
+        row_number() OVER (
+            PARTITION BY replaced.tenant_id, replaced.credential_key ORDER BY call.event_time, call.event_uid
+        ) AS place
+    FROM replaced
+    INNER JOIN calls AS call
+        ON replaced.tenant_id = call.tenant_id AND replaced.credential_key = call.credential_key
+    WHERE call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
+        AND epoch(call.event_time) - epoch(replaced.superseded_at) > $overlap_s
+        -- A revoked one that works is another matter.
+        AND (replaced.revoked_at IS NULL OR call.event_time <= replaced.revoked_at)
+),
+replaced_late AS (
+    SELECT
+        tenant_id, credential_key, count(*) AS late_uses, list_sort(list_distinct(list(used_by))) AS used_by,
+        max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer,
+        min(event_time) AS first_seen, max(event_time) AS last_seen,
+        list(event_uid) FILTER (WHERE place <= $evidence_max) AS event_uids
+    FROM replaced_uses
+    GROUP BY tenant_id, credential_key
+),
 key_uses AS (
     SELECT held.tenant_id, held.id, max(held.last_used_at) AS used_at
     FROM credentials AS held
@@ -153,8 +203,18 @@ found AS (
         coalesce(old.used_by, CAST([] AS VARCHAR[])) AS used_by,
         coalesce(old.observer, 'agent_runtime') AS observer, old.first_seen, old.last_seen,
         list_append(old.event_uids, old.rotation_uid) AS event_uids,
-        'version ' || old.old_version AS what
+        'version ' || old.old_version AS what, CAST(NULL AS VARCHAR) AS credential_key
     FROM old_versions AS old
+    UNION ALL
+    SELECT
+        replaced.tenant_id, replaced.id AS secret_id, '' AS old_version, replaced.new_id AS new_version,
+        replaced.superseded_at, late.late_uses, late.used_by, coalesce(late.observer, 'agent_runtime') AS observer,
+        late.first_seen, late.last_seen,
+        list_concat(late.event_uids, list_concat(replaced.event_uids, replaced.new_event_uids)) AS event_uids,
+        'the replaced credential' AS what, replaced.credential_key
+    FROM replaced
+    INNER JOIN replaced_late AS late
+        ON replaced.tenant_id = late.tenant_id AND replaced.credential_key = late.credential_key
     UNION ALL
     SELECT
         tenant_id, secret_id, '' AS old_version, newer_id AS new_version,
@@ -162,7 +222,7 @@ found AS (
         CAST(NULL AS VARCHAR) AS observer,
         newer_created_at + $overlap_s * INTERVAL 1 SECOND AS first_seen, alive_at AS last_seen,
         list_concat(event_uids, newer_event_uids) AS event_uids,
-        'the older of two access keys' AS what
+        'the older of two access keys' AS what, CAST(NULL AS VARCHAR) AS credential_key
     FROM user_keys
     WHERE epoch(alive_at) - epoch(newer_created_at) > $overlap_s
 ),
@@ -174,6 +234,12 @@ bound AS (
         AND (names.issuer IS NULL OR secret.bound_identity_issuer IS NULL
             OR names.issuer = secret.bound_identity_issuer)
     GROUP BY secret.tenant_id, secret.secret_id
+),
+holders AS (
+    SELECT replaced.tenant_id, replaced.credential_key, min(names.identity_id) AS identity_id
+    FROM replaced
+    INNER JOIN reg_names AS names ON replaced.holder = names.name
+    GROUP BY replaced.tenant_id, replaced.credential_key
 )
 SELECT
     found.tenant_id,
@@ -184,11 +250,13 @@ SELECT
         || CASE WHEN found.late_uses > 0 THEN ' was used ' ELSE ' was still active ' END
         || CAST(CAST(floor((epoch(found.last_seen) - epoch(found.superseded_at)) / 3600) AS BIGINT) AS VARCHAR)
         || ' hours after ' || coalesce(found.new_version, 'the new one') || ' came' AS title,
-    bound.identity_id,
-    secret.environment,
+    coalesce(bound.identity_id, holders.identity_id) AS identity_id,
+    coalesce(secret.environment, cred.environment) AS environment,
+    registered.vendor_hosted,
     found.observer,
-    secret.secret_kind,
-    secret.bound_identity_id,
+    coalesce(secret.secret_kind, cred.kind) AS secret_kind,
+    coalesce(secret.bound_identity_id, cred.actor_id, cred.client_id) AS bound_identity_id,
+    found.credential_key,
     found.new_version,
     found.superseded_at,
     found.late_uses,
@@ -198,5 +266,11 @@ SELECT
     found.last_seen,
     list_sort(list_distinct(found.event_uids)) AS event_uids
 FROM found
-INNER JOIN secrets AS secret ON found.tenant_id = secret.tenant_id AND found.secret_id = secret.secret_id
-LEFT JOIN bound ON found.tenant_id = bound.tenant_id AND found.secret_id = bound.secret_id
+LEFT JOIN secrets AS secret
+    ON found.tenant_id = secret.tenant_id AND found.credential_key IS NULL AND found.secret_id = secret.secret_id
+LEFT JOIN bound ON found.tenant_id = bound.tenant_id AND secret.secret_id = bound.secret_id
+LEFT JOIN holders ON found.tenant_id = holders.tenant_id AND found.credential_key = holders.credential_key
+LEFT JOIN reg_identities AS registered
+    ON coalesce(bound.identity_id, holders.identity_id) = registered.identity_id
+LEFT JOIN credentials AS cred
+    ON found.tenant_id = cred.tenant_id AND found.credential_key = cred.credential_key
