@@ -2,7 +2,8 @@
 --
 -- One row per holder and scope.  What a call needs is counted for everybody along its chain:
 -- an agent that only hands a scope on needs it too.  Calls that do not say what they need, or
--- need what no known scope of the holder covers, speak against saying anything.
+-- need what no known scope of the holder covers, speak against saying anything; so does a
+-- silence of the log that its calls come from.
 WITH named AS (
     SELECT name, min(identity_id) AS identity_id
     FROM reg_names
@@ -81,18 +82,18 @@ granted AS (
 -- Calls by who stands behind them and what they need; names are joined afterwards.
 grouped AS (
     SELECT
-        call.tenant_id, call.agent_id, call.actor_path, coalesce(call.required_scopes, CAST([] AS VARCHAR[])) AS needs,
+        call.tenant_id, call.source, call.agent_id, call.actor_path, coalesce(call.required_scopes, CAST([] AS VARCHAR[])) AS needs,
         count(*) AS calls, max(call.event_time) AS last_at
     FROM calls AS call
     INNER JOIN spans ON call.tenant_id = spans.tenant_id
     WHERE call.event_time > spans.since AND call.event_time <= spans.watermark
         -- A tool in the same process needs no scope.
         AND coalesce(call.tool_protocol, 'unknown') NOT IN ('mcp_stdio', 'function')
-    GROUP BY call.tenant_id, call.agent_id, call.actor_path, coalesce(call.required_scopes, CAST([] AS VARCHAR[]))
+    GROUP BY call.tenant_id, call.source, call.agent_id, call.actor_path, coalesce(call.required_scopes, CAST([] AS VARCHAR[]))
 ),
 behind AS (
     SELECT DISTINCT
-        grouped.tenant_id, coalesce(named.identity_id, actor.name) AS holder, grouped.agent_id,
+        grouped.tenant_id, grouped.source, coalesce(named.identity_id, actor.name) AS holder, grouped.agent_id,
         grouped.actor_path, grouped.needs, grouped.calls, grouped.last_at
     FROM grouped
     CROSS JOIN unnest(list_append(coalesce(grouped.actor_path, CAST([] AS VARCHAR[])), grouped.agent_id)) AS actor(name)
@@ -138,17 +139,35 @@ used AS (
 ),
 explained AS (
     SELECT
-        behind.tenant_id, behind.holder, behind.agent_id, behind.actor_path, behind.needs,
+        behind.tenant_id, behind.holder, behind.source, behind.agent_id, behind.actor_path, behind.needs,
         min(behind.calls) AS calls,
         bool_and(covered.need IS NOT NULL) AS is_explained
     FROM behind
     CROSS JOIN unnest(behind.needs) AS item(scope)
     LEFT JOIN (SELECT DISTINCT tenant_id, holder, need FROM covering) AS covered
         ON behind.tenant_id = covered.tenant_id AND behind.holder = covered.holder AND item.scope = covered.need
-    GROUP BY behind.tenant_id, behind.holder, behind.agent_id, behind.actor_path, behind.needs
+    GROUP BY behind.tenant_id, behind.holder, behind.source, behind.agent_id, behind.actor_path, behind.needs
 ),
 totals AS (
     SELECT tenant_id, holder, sum(calls) AS calls, max(last_at) AS last_call_at FROM behind GROUP BY tenant_id, holder
+),
+-- How long a log said nothing although it used to: in that time the scope may have been needed.
+silent AS (
+    SELECT
+        gap.tenant_id, gap.source,
+        sum(epoch(least(coalesce(gap.gap_to, gap.heard_until), spans.watermark)) - epoch(greatest(gap.gap_from, spans.since))
+            - gap.expected_interval_s) AS silent_s
+    FROM source_gaps AS gap
+    INNER JOIN spans ON gap.tenant_id = spans.tenant_id
+    WHERE epoch(least(coalesce(gap.gap_to, gap.heard_until), spans.watermark))
+            - epoch(greatest(gap.gap_from, spans.since)) > greatest(3 * gap.expected_interval_s, $gap_min_s)
+    GROUP BY gap.tenant_id, gap.source
+),
+deaf AS (
+    SELECT DISTINCT behind.tenant_id, behind.holder
+    FROM behind
+    INNER JOIN silent ON behind.tenant_id = silent.tenant_id AND behind.source = silent.source
+    WHERE silent.silent_s > (1 - $healthy_share) * $unused_d * 86400
 ),
 known AS (
     SELECT totals.tenant_id, totals.holder, totals.calls, totals.last_call_at, sum(explained.calls) AS explained_calls
@@ -166,6 +185,7 @@ SELECT
         || ' credentials and never needed it' AS title,
     CASE WHEN granted.tier >= 3 THEN 3 ELSE 2 END AS severity,
     granted.identity_id,
+    registered.vendor_hosted,
     granted.environment,
     granted.observer,
     CAST(granted.grants AS BIGINT) AS granted_on,
@@ -182,7 +202,9 @@ INNER JOIN spans ON granted.tenant_id = spans.tenant_id
 INNER JOIN known ON granted.tenant_id = known.tenant_id AND granted.holder = known.holder
 LEFT JOIN used
     ON granted.tenant_id = used.tenant_id AND granted.holder = used.holder AND granted.scope = used.scope
-WHERE used.scope IS NULL
+LEFT JOIN reg_identities AS registered ON granted.identity_id = registered.identity_id
+LEFT JOIN deaf ON granted.tenant_id = deaf.tenant_id AND granted.holder = deaf.holder
+WHERE used.scope IS NULL AND deaf.holder IS NULL
     AND granted.grants >= $min_grants
     AND epoch(spans.watermark) - epoch(granted.first_at) >= $min_age_d * 86400
     AND known.explained_calls >= $healthy_share * known.calls
