@@ -2,14 +2,15 @@
 --
 -- One row per reader and secret (variant `reader`), or per reader for all secrets of a sweep
 -- (variant `sweep`).  Consumers are those that an event of the secret lists, its own holder,
--- those whom the registry approves, and those who read it ever since its first week.
+-- those whom the registry approves, and those who read it ever since its first week.  Where no
+-- store tells of reads, calls that read secrets do: by them a sweep shows, not who should read.
 WITH named AS (
     SELECT name, min(identity_id) AS identity_id
     FROM reg_names
     GROUP BY name
     HAVING count(DISTINCT identity_id) = 1
 ),
-reads AS (
+store_reads AS (
     SELECT
         event.tenant_id, event.secret_id, event.event_uid, event.event_time, event.observer,
         event.environment, event.accessed_by_id AS read_by,
@@ -17,6 +18,25 @@ reads AS (
     FROM secret_events AS event
     LEFT JOIN named ON event.accessed_by_id = named.name
     WHERE event.op = 'read' AND event.accessed_by_id IS NOT NULL
+),
+reads AS (
+    SELECT *, false AS is_call FROM store_reads
+    UNION ALL
+    SELECT
+        call.tenant_id, call.resource AS secret_id, call.event_uid, call.event_time, call.observer,
+        call.environment, call.agent_id AS read_by, coalesce(named.identity_id, call.agent_id) AS reader,
+        named.identity_id, true AS is_call
+    FROM tool_calls AS call
+    LEFT JOIN named ON call.agent_id = named.name
+    LEFT JOIN (SELECT DISTINCT tenant_id FROM store_reads) AS told ON call.tenant_id = told.tenant_id
+    WHERE call.action_class = 'secret_read' AND call.outcome = 'success' AND call.resource IS NOT NULL
+        AND told.tenant_id IS NULL
+),
+-- Who saw the reads of one reader, best.
+seen_by AS (
+    SELECT tenant_id, reader, max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
+    FROM reads
+    GROUP BY tenant_id, reader
 ),
 listed AS (
     SELECT DISTINCT event.tenant_id, event.secret_id, coalesce(named.identity_id, item.consumer) AS reader
@@ -78,7 +98,7 @@ known_consumers AS (
 readers AS (
     SELECT
         tenant_id, secret_id, reader, min(identity_id) AS identity_id, min(read_by) AS read_by,
-        min(event_time) AS first_at, max(event_time) AS last_at, count(*) AS reads,
+        min(event_time) AS first_at, max(event_time) AS last_at, count(*) AS reads, bool_or(is_call) AS is_call,
         min(min(event_time)) OVER (PARTITION BY tenant_id, secret_id) AS secret_first_at
     FROM reads
     GROUP BY tenant_id, secret_id, reader
@@ -103,7 +123,7 @@ strangers AS (
     SELECT * FROM judged WHERE NOT is_consumer AND NOT is_habit
 ),
 unexpected AS (
-    SELECT * FROM strangers WHERE expected IS NOT NULL OR is_newcomer
+    SELECT * FROM strangers WHERE NOT is_call AND (expected IS NOT NULL OR is_newcomer)
 ),
 -- Distinct secrets within the window: a secret counts from its first read until one window
 -- after its last one, so a running sum is the number of distinct secrets.
@@ -207,9 +227,12 @@ uses AS (
 first_uses AS (
     SELECT
         tenant_id, secret_id, used_by, coalesce(workload, '') AS workload, min(event_time) AS first_at,
-        arg_min(event_uid, event_time) AS event_uid
+        arg_min(event_uid, event_time) AS event_uid,
+        min(CASE WHEN workload IS NOT NULL THEN min(event_time) END) OVER (
+            PARTITION BY tenant_id, secret_id, used_by
+        ) AS first_placed_at
     FROM uses
-    GROUP BY tenant_id, secret_id, used_by, coalesce(workload, '')
+    GROUP BY tenant_id, secret_id, used_by, workload
 ),
 followed AS (
     SELECT
@@ -224,7 +247,11 @@ followed AS (
     LEFT JOIN consumers
         ON first_uses.tenant_id = consumers.tenant_id AND first_uses.secret_id = consumers.secret_id
         AND first_uses.used_by = consumers.reader
+    LEFT JOIN reg_names AS own
+        ON first_uses.used_by = own.identity_id AND first_uses.workload = own.name
+    -- Whoever took it is taken for its holder: then only the workload gives the place away.
     WHERE consumers.reader IS NULL
+        OR (first_uses.workload <> '' AND own.name IS NULL AND first_uses.first_placed_at < strangers.first_at)
     GROUP BY strangers.tenant_id, strangers.reader, strangers.secret_id
 ),
 single AS (
@@ -288,6 +315,8 @@ SELECT
     CASE WHEN after.used_at IS NOT NULL THEN 4 ELSE 3 END AS severity,
     judged.identity_id,
     CASE WHEN found.variant = 'reader' AND judged.expected IS NULL THEN 0.8 ELSE 1.0 END AS confidence,
+    registered.vendor_hosted,
+    coalesce(seen_by.observer, 'agent_runtime') AS observer,
     secret.environment,
     secret.secret_kind,
     secret.bound_identity_id,
@@ -304,7 +333,9 @@ FROM found
 INNER JOIN judged
     ON found.tenant_id = judged.tenant_id AND found.reader = judged.reader
     AND found.shown_secret_id = judged.secret_id
-INNER JOIN secrets AS secret
+LEFT JOIN seen_by ON found.tenant_id = seen_by.tenant_id AND found.reader = seen_by.reader
+LEFT JOIN reg_identities AS registered ON judged.identity_id = registered.identity_id
+LEFT JOIN secrets AS secret
     ON found.tenant_id = secret.tenant_id AND found.shown_secret_id = secret.secret_id
 LEFT JOIN consequences AS after
     ON found.tenant_id = after.tenant_id AND found.variant = after.variant
