@@ -45,6 +45,21 @@ acts AS (
     WHERE outcome = 'success' AND op NOT IN ('revoke', 'deny', 'consent_revoke')
         AND client_id NOT IN (SELECT name FROM registered) AND client_id IS DISTINCT FROM actor_id
         AND observer <> 'cloud_audit'
+    UNION ALL
+    -- Actors before the current one, as an issuer wrote them into the token.
+    SELECT
+        event.tenant_id, event.event_uid, event.event_time, event.observer, event.environment,
+        hop.subject AS name, hop.issuer, 'actor' AS seen_as, 'passed on a token' AS did,
+        CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity,
+        CAST(NULL AS VARCHAR) AS parent, CAST(NULL AS VARCHAR) AS instance_of,
+        CAST(NULL AS VARCHAR) AS blueprint, event.scopes
+    FROM token_events AS event
+    CROSS JOIN unnest(event.act_chain) AS item(hop)
+    WHERE event.outcome = 'success' AND event.op IN ('issue', 'exchange', 'assume', 'refresh', 'delegate')
+        AND event.observer IN ('authz_server', 'idp')
+        AND hop.subject IS NOT NULL AND hop.subject NOT IN (SELECT name FROM registered)
+        AND hop.subject IS DISTINCT FROM event.actor_id AND hop.subject IS DISTINCT FROM event.client_id
+        AND NOT coalesce(event.subject_kind = 'human' AND event.subject_id = hop.subject, false)
 ),
 seen AS (
     SELECT tenant_id, name, issuer, instance_of, blueprint
