@@ -1,8 +1,9 @@
 -- An agent whose class forbids it acts on a chain that starts at a static secret.
 --
 -- One row per secret and registered identity.  A secret that only its store or a listing knows
--- counts by the uses that were recorded; one made to end within a day is just-in-time.  What the registry does not forbid, or has
--- excepted until a later date, is no finding; without a registry there is none at all.
+-- counts by the uses that were recorded or that its provider dates; one made to end within a day
+-- is just-in-time.  What the registry does not forbid, or has excepted until a later date, is no
+-- finding; without a registry there is none at all, nor for a key that was only ever refused.
 -- Forbidden and excepted is what was so at the time of the use.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
@@ -31,7 +32,8 @@ stored_uses AS (
     SELECT
         stored.tenant_id, 'secret:' || stored.secret_id AS root_key, stored.secret_id, stored.secret_kind,
         stored.scopes, coalesce(event.environment, stored.environment) AS environment,
-        event.observer, event.event_time, event.event_uid,
+        event.observer, CASE WHEN event.op = 'use' THEN event.event_time ELSE event.last_used_at END AS event_time,
+        event.event_uid,
         coalesce(event.accessed_by_id, event.bound_identity_id, stored.bound_identity_id) AS user_id,
         CASE
             WHEN event.accessed_by_id IS NOT NULL THEN event.accessed_by_issuer
@@ -41,7 +43,8 @@ stored_uses AS (
     FROM secret_events AS event
     INNER JOIN stored
         ON event.tenant_id = stored.tenant_id AND event.secret_id = stored.secret_id
-    WHERE event.op = 'use'
+    -- Who read it out of its store is another matter.
+    WHERE event.op = 'use' OR (event.op = 'inventory' AND event.last_used_at IS NOT NULL)
 ),
 roots AS (
     SELECT
@@ -184,3 +187,4 @@ LEFT JOIN exceptions
     ON uses.tenant_id = exceptions.tenant_id AND uses.root_key = exceptions.root_key
     AND uses.identity_id = exceptions.identity_id
 LEFT JOIN rated ON uses.tenant_id = rated.tenant_id AND uses.root_key = rated.root_key
+WHERE uses.calls > 0 OR array_length(roots.event_uids) > 0
