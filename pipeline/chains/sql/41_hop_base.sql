@@ -5,6 +5,8 @@ SELECT
     CASE
         WHEN links.role = 'assertion' THEN 'assertion'
         WHEN links.role = 'refresh' OR links.method = 'P4' OR child.issue_op = 'refresh' THEN 'refresh'
+        -- Some servers log an exchange as an issuance: the subject token that it names tells.
+        WHEN links.role = 'subject' AND child.issue_op = 'issue' AND NOT child.is_interactive THEN 'exchange'
         ELSE coalesce(child.issue_op, 'issue')
     END AS hop_kind,
     coalesce(original.grant_key, links.parent_key) AS compared_key,
