@@ -16,7 +16,10 @@ SELECT
     f.actor_id, f.actor_issuer, f.actor_convention, coalesce(f.client_id, r.client_id) AS client_id,
     CASE WHEN f.credential_key IS NULL THEN coalesce(u.act_chain, []) ELSE coalesce(f.act_chain, []) END AS act_chain,
     coalesce(f.act_truncated, false) AS act_truncated, f.act_malformed_reason, f.may_act,
-    f.token_type, f.grant_type,
+    -- The JOSE type of a transaction token stands for its URN.
+    CASE WHEN regexp_matches(f.token_type, '^(application/)?txntoken[+]jwt$', 'i')
+        THEN 'urn:ietf:params:oauth:token-type:txn_token' ELSE f.token_type END AS token_type,
+    f.grant_type,
     list_sort(list_distinct(coalesce(f.scopes, u.presented_scopes, []))) AS scopes,
     -- Unknown is not empty: a credential that nobody described has no known scopes.
     coalesce(f.scopes, u.presented_scopes) IS NOT NULL AS scope_known,
