@@ -13,6 +13,7 @@ WITH tops AS (
             OR coalesce(subject.registered, false) AS is_registered,
         NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
         self_named.child_key IS NOT NULL AS names_itself,
+        below.parent_key IS NOT NULL AS is_parent,
         coalesce(contains(replace(lower(cred.grant_type), '_', ''), 'webidentity'), false) AND cred.subject_issuer IS NOT NULL
             AND provider.issuer IS NULL AS is_of_silent_provider
     FROM cred
@@ -35,6 +36,7 @@ WITH tops AS (
         ON provider.tenant_id = cred.tenant_id AND provider.issuer = cred.subject_issuer
     LEFT JOIN (SELECT DISTINCT child_key FROM explicit_parents WHERE child_key = parent_key AND role <> 'actor') AS self_named
         ON self_named.child_key = cred.credential_key
+    LEFT JOIN (SELECT DISTINCT parent_key FROM links) AS below ON below.parent_key = cred.credential_key
     WHERE cred.credential_key NOT IN (SELECT child_key FROM links)
 ),
 judged AS (
@@ -48,7 +50,9 @@ judged AS (
         CASE
             WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
                 AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
-            WHEN NOT seen_issued AND NOT is_lent AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
+            -- What only failures name need not exist.
+            WHEN NOT seen_issued AND NOT is_lent AND (has_events OR user_agent_id IS NOT NULL OR is_parent)
+                AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
     FROM tops
 ),
