@@ -32,6 +32,13 @@ parts AS (
     ) AS split
     WHERE part <> ''
 ),
+-- Cloud accounts that the target names: the same role name in another account is another role.
+accounts AS (
+    SELECT tenant_id, event_uid, list(part) AS accounts
+    FROM parts
+    WHERE regexp_matches(part, '^[0-9]{12}$')
+    GROUP BY tenant_id, event_uid
+),
 -- Whom the chain consists of, above and below the call.
 roots AS (
     SELECT DISTINCT tenant_id, root_key FROM administered WHERE root_key IS NOT NULL
@@ -87,7 +94,16 @@ targets AS (
     FROM all_names AS named
     INNER JOIN parts
         ON named.tenant_id = parts.tenant_id AND named.event_uid = parts.event_uid
-        AND (parts.part = lower(named.known_as) OR parts.part = lower(regexp_extract(named.known_as, '[^/:]+$')))
+        AND (
+            parts.part = lower(named.known_as)
+            OR parts.part = lower(regexp_extract(named.known_as, '[^/:]+$'))
+            -- A session of a role changes the role.
+            OR parts.part = lower(regexp_extract(named.known_as, ':assumed-role/([^/]+)', 1))
+        )
+    LEFT JOIN accounts ON named.tenant_id = accounts.tenant_id AND named.event_uid = accounts.event_uid
+    WHERE accounts.event_uid IS NULL
+        OR NOT regexp_matches(named.known_as, '^arn:[a-z-]+:(sts|iam)::[0-9]{12}:')
+        OR list_contains(accounts.accounts, regexp_extract(named.known_as, '::([0-9]{12}):', 1))
     GROUP BY named.tenant_id, named.event_uid
 ),
 changed AS (
