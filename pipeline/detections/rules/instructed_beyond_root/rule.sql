@@ -16,22 +16,32 @@ WITH instructed AS (
         AND chain.root_attenuation = 'not_covered' AND chain.root_scope_known
         AND chain.credential_key <> chain.root_key
 ),
+-- Whoever observed the call may know what triggered it: a runtime does, the gateway does not.
+triggers AS (
+    SELECT link.tenant_id, link.call_key, min(event.instruction_source) AS instruction_source
+    FROM tool_calls AS event
+    INNER JOIN call_links AS link
+        ON event.tenant_id = link.tenant_id AND event.event_uid = link.event_uid
+        AND event.event_date = link.event_date
+    WHERE event.instruction_source IN ('document', 'tool_result', 'child_result')
+    GROUP BY link.tenant_id, link.call_key
+),
 -- Beyond the chain's effective authority first: what lies outside the root lies outside that.
 attempts AS (
     SELECT
-        call.tenant_id, call.call_key, call.event_uid, call.event_time, call.instruction_source,
+        call.tenant_id, call.call_key, call.event_uid, call.event_time, triggers.instruction_source,
         call.agent_id, call.tool_name, call.resource, call.outcome, call.action_class,
         call.resource_sensitivity, call.environment, call.observer, call.credential_key,
         call.root_key, call.root_principal, call.confidence, call.missing_scopes,
         chain.root_scopes, root.issuer AS root_issuer, root.scope_dialect AS root_dialect
     FROM calls AS call
+    INNER JOIN triggers ON call.tenant_id = triggers.tenant_id AND call.call_key = triggers.call_key
     INNER JOIN chains AS chain
         ON call.tenant_id = chain.tenant_id AND call.credential_key = chain.credential_key
     INNER JOIN credentials AS root
         ON call.tenant_id = root.tenant_id AND call.root_key = root.credential_key
     LEFT JOIN reg_issuers AS issuer ON root.issuer = issuer.issuer
-    WHERE call.instruction_source IN ('document', 'tool_result', 'child_result')
-        AND call.scope_coverage = 'not_covered'
+    WHERE call.scope_coverage = 'not_covered'
         AND call.outcome <> 'denied'
         AND NOT (call.outcome <> 'success' AND coalesce(call.decision_effect, 'none') = 'deny')
         AND chain.root_scope_known AND call.effective_scope_known
