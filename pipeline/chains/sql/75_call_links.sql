@@ -15,6 +15,7 @@ FROM keyed_obs AS obs
 JOIN call_facts AS facts USING (call_key)
 LEFT JOIN call_choice AS best ON best.call_key = obs.call_key AND best.place = 1
 LEFT JOIN chain ON chain.credential_key = best.credential_key AND best.confidence >= 0.60
+LEFT JOIN beyond_root ON beyond_root.credential_key = chain.credential_key
 LEFT JOIN call_coverage AS coverage
     ON coverage.required_scopes = facts.required_scopes
     AND coverage.effective IS NOT DISTINCT FROM chain.effective
@@ -23,3 +24,4 @@ LEFT JOIN call_coverage AS coverage
     AND coverage.dialect IS NOT DISTINCT FROM chain.dialect
     AND coverage.issuer IS NOT DISTINCT FROM chain.issuer
     AND coverage.audience = chain.audience
+    AND coverage.beyond_root_scopes = beyond_root.beyond_root_scopes
