@@ -24,6 +24,7 @@ CONTEXT = (
     "07_source_silences",
     "07_source_gaps",
     "08_agent_lookup",
+    "08_gateways",
     "08_registered_names",
     "08_server_names",
 )
@@ -122,6 +123,8 @@ def define_macros(con: duckdb.DuckDBPyConnection) -> None:
         "01_macro_covers",
         "01_macro_authority",
         "01_macro_intersect",
+        "01_macro_asserted_after",
+        "01_macro_earlier_actors",
         "01_macro_extend_path",
         "01_macro_was_valid",
     )

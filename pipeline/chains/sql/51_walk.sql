@@ -4,7 +4,8 @@ WITH RECURSIVE down AS (
     SELECT
         cred.credential_key, cred.credential_key AS root_key,
         -- Actors without events of their own are asserted hops; they count towards the depth.
-        len(cred.act_chain)::INTEGER AS depth, 0::INTEGER AS links,
+        len(list_filter(cred.act_chain,
+            lambda one: NOT coalesce(list_contains(getvariable('gateways'), one.subject), false)))::INTEGER AS depth, 0::INTEGER AS links,
         path_of(cred.subject_id, cred.act_chain, cred.acting) AS actor_path,
         [cred.credential_key] AS credential_path,
         1.0::DOUBLE AS confidence, 1.0::DOUBLE AS confidence_product,
@@ -23,8 +24,8 @@ WITH RECURSIVE down AS (
         hop.child_key, down.root_key,
         -- Recorded actors that the path does not show yet are asserted hops here, too.
         (down.depth + CASE WHEN hop.actor_changed AND NOT hop.child_passes_through THEN 1 ELSE 0 END
-            + len(list_distinct(list_filter(list_transform(child.act_chain[2:], lambda one: one.subject),
-                lambda name: NOT list_contains(down.actor_path, name)))))::INTEGER,
+            + len(list_filter(asserted_after(down.actor_path, earlier_actors(child.act_chain)),
+                lambda name: NOT list_contains(getvariable('gateways'), name))))::INTEGER,
         down.links + 1,
         extend_path(down.actor_path, child.act_chain, child.acting),
         list_append(down.credential_path, hop.child_key),

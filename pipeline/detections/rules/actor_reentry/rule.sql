@@ -68,7 +68,10 @@ reentries AS (
         loops.tenant_id, loops.actor, loops.via, chain.credential_key, chain.confidence,
         chain.root_principal, chain.actor_path, held.environment, held.observer, held.event_uids,
         coalesce(above.actor_path, CAST([] AS VARCHAR[])) AS parent_path,
-        coalesce(held.issued_at, held.first_seen) AS seen_at, parent.event_uids AS parent_events
+        coalesce(held.issued_at, held.first_seen) AS seen_at, parent.event_uids AS parent_events,
+        list_transform(
+            list_filter(held.act_chain, lambda one: one.subject = loops.actor), lambda one: one.issuer
+        ) AS namesake_issuers
     FROM loops
     INNER JOIN chains AS chain
         ON loops.tenant_id = chain.tenant_id AND loops.actor_path = chain.actor_path
@@ -87,6 +90,13 @@ own_reentries AS (
         ON mine.tenant_id = inherited.tenant_id AND mine.parent_path = inherited.actor_path
         AND mine.actor = inherited.actor AND mine.via = inherited.via
     WHERE inherited.actor IS NULL
+),
+-- Whom the registry knows at any issuer, or at several.
+known_elsewhere AS (
+    SELECT identity_id
+    FROM reg_aliases
+    GROUP BY identity_id
+    HAVING count(DISTINCT issuer) > 1 OR count(*) > count(issuer)
 ),
 allowed AS (
     SELECT own.tenant_id, own.credential_key, own.actor, own.via
@@ -110,7 +120,13 @@ judged AS (
     LEFT JOIN allowed
         ON own.tenant_id = allowed.tenant_id AND own.credential_key = allowed.credential_key
         AND own.actor = allowed.actor AND own.via = allowed.via
+    LEFT JOIN known_elsewhere AS known ON own.actor = known.identity_id
     WHERE allowed.actor IS NULL
+        -- One name at two issuers is two actors, each of them here once.
+        AND (
+            known.identity_id IS NOT NULL OR array_length(own.namesake_issuers) < 2
+            OR array_length(list_distinct(own.namesake_issuers)) < array_length(own.namesake_issuers)
+        )
 ),
 cut AS (
     SELECT tenant_id, child_key, min(parent_key) AS parent_key
