@@ -11,6 +11,7 @@ WITH RECURSIVE down AS (
         1.0::DOUBLE AS confidence, 1.0::DOUBLE AS confidence_product,
         authority(cred.scopes) AS effective, cred.scope_known AS effective_known, true AS effective_is_own,
         authority(cred.scopes) AS grant_effective, cred.scope_known AS grant_known, true AS grant_is_own,
+        []::VARCHAR[] AS consented,
         cred.expires_at AS effective_expires_at,
         0::INTEGER AS unknown_count, 0::INTEGER AS alternatives,
         false AS erased,
@@ -45,6 +46,8 @@ WITH RECURSIVE down AS (
                 AND NOT (hop.compared_by = 'translation' AND NOT down.effective_is_own) END,
         CASE WHEN hop.hop_kind = 'refresh' THEN down.grant_is_own
             ELSE hop.attenuation = 'covered' AND down.effective_is_own END,
+        -- Consent given on the way holds for what is made after it.
+        list_concat(down.consented, coalesce(hop.consent_scopes, [])),
         -- A refresh renews, a role session and a token for a foreign assertion start a life of
         -- their own, and a transaction token may outlive its subject token: the life of what
         -- came before does not bound them (domain reference, PC-11).

@@ -1,7 +1,7 @@
 -- One row per credential: its walk, judged.
 CREATE OR REPLACE TEMP TABLE chain AS
 SELECT
-    walk.*, cred.tenant_id,
+    walk.* EXCLUDE (consented), cred.tenant_id,
     root.subject_id AS root_subject, root.user_agent_id AS root_user,
     coalesce(root.subject_id, root.client_id, root.user_agent_id) AS root_principal,
     CASE WHEN root.subject_id IS NOT NULL THEN root.subject_issuer WHEN root.client_id IS NOT NULL THEN root.issuer
@@ -10,7 +10,7 @@ SELECT
     coalesce(top.end_kind, 'broken') AS end_kind, top.gap_kind,
     root.scopes AS root_scopes, root.scope_known AS root_scope_known, root.max_depth AS root_max_depth,
     root.issuer AS root_issuer, root.audience AS root_audience,
-    coalesce(consent.scopes, []) AS consent_scopes,
+    walk.consented AS consent_scopes,
     cred.scopes, cred.scope_known, coalesce(cred.scope_dialect, root.scope_dialect) AS dialect,
     cred.issuer, cred.audience,
     cut.child_key IS NOT NULL OR coalesce(top.names_itself, false) AS is_cyclic,
@@ -29,6 +29,3 @@ JOIN cred ON cred.credential_key = walk.credential_key
 JOIN cred AS root ON root.credential_key = walk.root_key
 LEFT JOIN ends AS top ON top.credential_key = walk.root_key
 LEFT JOIN cycle_cuts AS cut ON cut.child_key = walk.root_key
-LEFT JOIN consents AS consent ON consent.tenant_id = cred.tenant_id AND consent.consent_id = cred.consent_id
-    AND consent.consent_id IS DISTINCT FROM root.consent_id
-    AND consent.granted_at <= cred.made_at + INTERVAL 120 SECOND
