@@ -58,7 +58,9 @@ SELECT
     is_interactive(f.grant_type) AS is_interactive,
     r.credential_key IS NOT NULL AS was_renewed, coalesce(m.issuer, r.issuer) AS grant_issuer,
     (f.credential_key IS NOT NULL AND f.seen_issued
-        AND (f.issue_op IN ('exchange', 'refresh', 'assume') OR len(coalesce(f.act_chain, [])) > 0
+        -- A record of delegation is made by its subject and names its delegate: one actor is no history.
+        AND (f.issue_op IN ('exchange', 'refresh', 'assume')
+            OR len(coalesce(f.act_chain, [])) > CASE WHEN f.issue_op = 'delegate' THEN 1 ELSE 0 END
             OR f.act_malformed_reason IS NOT NULL OR is_derived_grant(f.grant_type))) IS TRUE AS derives
 FROM mentioned AS m
 LEFT JOIN folded AS f USING (credential_key)
