@@ -32,7 +32,11 @@ attempts AS (
         call.tenant_id, call.call_key, call.event_uid, call.event_time, triggers.instruction_source,
         call.agent_id, call.tool_name, call.resource, call.outcome, call.action_class,
         call.resource_sensitivity, call.environment, call.observer, call.credential_key,
-        call.root_key, call.root_principal, call.confidence, call.missing_scopes,
+        call.root_key, call.root_principal, call.confidence,
+        -- Behind an unknown hop only what the root itself never granted is certain.
+        CASE WHEN call.effective_scope_known THEN call.missing_scopes
+            ELSE list_filter(call.missing_scopes, lambda x: list_contains(chain.beyond_root_scopes, x))
+        END AS missing_scopes,
         chain.root_scopes, root.issuer AS root_issuer, root.scope_dialect AS root_dialect
     FROM calls AS call
     INNER JOIN triggers ON call.tenant_id = triggers.tenant_id AND call.call_key = triggers.call_key
@@ -44,7 +48,7 @@ attempts AS (
     WHERE call.scope_coverage = 'not_covered'
         AND call.outcome <> 'denied'
         AND NOT (call.outcome <> 'success' AND coalesce(call.decision_effect, 'none') = 'deny')
-        AND chain.root_scope_known AND call.effective_scope_known
+        AND chain.root_scope_known
         -- Names of these dialects, and of an issuer with a hierarchy, cannot be compared as text.
         AND coalesce(root.scope_dialect, 'exact') NOT IN ('aws', 'policy')
         AND NOT coalesce(issuer.has_hierarchy, false)
