@@ -40,6 +40,8 @@ named AS (
             THEN 'arn:aws:iam::' || regexp_extract(source_arn, '::(\d+):', 1) || ':role/'
                 || regexp_extract(source_arn, ':assumed-role/([^/]+)', 1)
             ELSE source_arn END, source_role) AS source_role,
+        -- An ARN is the cloud's own name of who assumed the role, not who stands behind it.
+        CASE WHEN NOT starts_with(coalesce(subject_id, ''), 'arn:') THEN subject_id END AS told_subject,
         nullif(regexp_extract(coalesce(target_arn, target_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS target_account,
         nullif(regexp_extract(coalesce(source_arn, source_role, ''), '^arn:[^:]*:[a-z]+::(\d+):', 1), '') AS source_account
     FROM role_names
@@ -131,8 +133,8 @@ judged AS (
                     named.source_account <> named.target_account, named.from_trust_domain <> named.to_trust_domain, false
                 ) THEN 'foreign_account' END,
             CASE WHEN coalesce(required.is_required, false)
-                AND coalesce(own.source_identity, named.subject_id) IS NULL THEN 'source_identity_missing' END,
-            CASE WHEN own.session_name <> before.session_name AND coalesce(own.source_identity, named.subject_id) IS NULL
+                AND coalesce(own.source_identity, named.told_subject) IS NULL THEN 'source_identity_missing' END,
+            CASE WHEN own.session_name <> before.session_name AND coalesce(own.source_identity, named.told_subject) IS NULL
                 THEN 'session_renamed' END
         ], lambda x: x IS NOT NULL) AS reasons
     FROM named
