@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WATERMARKS = pa.schema([("tenant_id", pa.string()), ("watermark", TIMESTAMP)])
+ACTIVITY = pa.schema(
+    [
+        ("tenant_id", pa.string()),
+        ("identity_id", pa.string()),
+        ("name", pa.string()),
+        ("issuer", pa.string()),
+        ("first_at", TIMESTAMP),
+        ("last_at", TIMESTAMP),
+        ("event_uids", pa.list_(pa.string())),
+    ]
+)
 REQUIRED_COLUMNS = ("tenant_id", "entity", "first_seen", "last_seen", "event_uids")
 # What the engine understands; `None` stands for any type that can be cast.
 KNOWN_COLUMNS = {
@@ -132,7 +143,7 @@ def view_schemas() -> dict[str, pa.Schema]:
     added = [field.remove_metadata() for field in declaration("calls")[0].schema]
     found["calls"] = pa.schema([*found["tool_calls"], *added])
     found |= {name: table.schema for name, table in load_registry(None).tables().items()}
-    return found | {"rule_watermarks": WATERMARKS}
+    return found | {"rule_watermarks": WATERMARKS, "identity_activity": ACTIVITY}
 
 
 def _bind(con: duckdb.DuckDBPyConnection, rule: Rule, file: str) -> pa.Schema:

@@ -33,9 +33,9 @@ A rule is content, not code: a folder `<rule_id>/` with these files.
     credential_theft  optional, default false: severity is not lowered outside production
     owner_role        optional, default "application": which of an identity's three owners a
                       finding goes to: application, iam, platform
-    [needs]           tables: every view that the .sql files read, `reg_*` and `rule_watermarks`
-                      included; sources: families (tool_call, token_event, secret_event) whose
-                      sources must be complete before an absence rule may speak
+    [needs]           tables: every view that the .sql files read, `reg_*`, `rule_watermarks` and
+                      `identity_activity` included; sources: families (tool_call, token_event,
+                      secret_event) whose sources must be complete before an absence rule may speak
     [window]          optional.  every_s (3600): how often a scheduler runs it; grace_s (0): how far
                       behind the watermark an absence rule stays
     [parameters.NAME] type (integer, number, text, boolean, texts), default, reason
@@ -48,6 +48,9 @@ sources are complete, less `grace_s`, never after `$as_of`.  An absence rule
 joins it and returns only what lies before the watermark:
 
     FROM credentials JOIN rule_watermarks USING (tenant_id) WHERE first_used_at < watermark
+
+`identity_activity(tenant_id, identity_id, name, issuer, first_at, last_at, event_uids)` says
+which registered identities were seen and by which name, with the newest events of each.
 
 Bound: every declared parameter as `$name` (each must be used), and at will
 `$as_of`, `$from`, `$to` (TIMESTAMPTZ).  A rule sees everything; the engine keeps the

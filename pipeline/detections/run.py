@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.detections.activity import register_activity
 from pipeline.detections.bind import run_statement
 from pipeline.detections.catch_up import MOST_WINDOWS, plan
 from pipeline.detections.check import EPOCH
@@ -179,9 +180,10 @@ def _run_round(
 
 
 def register_policy(con: duckdb.DuckDBPyConnection, registry: Registry) -> None:
-    """Register every `reg_*` table on a connection with the lake's views."""
+    """Register the `reg_*` tables and `identity_activity`; the connection has the lake's views."""
     for name, table in registry.tables().items():
         con.register(name, table)
+    register_activity(con, registry)
 
 
 @dataclass(frozen=True)

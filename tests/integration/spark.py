@@ -21,6 +21,7 @@ from pipeline.detections.check import EPOCH
 from pipeline.detections.finding import statement
 from pipeline.detections.policy import record_policy
 from pipeline.detections.portable import spark_steps
+from pipeline.detections.run import register_policy
 from pipeline.detections.testing import Case, group_cases, read_cases
 from pipeline.ingest.run import ingest_files
 from pipeline.lake import open_lake
@@ -73,8 +74,7 @@ class Stories:
     def _connect(self, rule: Rule) -> Any:
         lake, registry = self._opened
         con = lake.connect(comments=False)
-        for name, table in registry.tables().items():
-            con.register(name, table)
+        register_policy(con, registry)
         bound = {
             "sources": list(rule.sources) or ["none"],
             "as_of": self.cases[0].as_of,

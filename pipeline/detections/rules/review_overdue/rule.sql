@@ -30,81 +30,14 @@ late AS (
     UNION ALL
     SELECT *, 'past its end date' AS problem, valid_until AS passed_at FROM due WHERE valid_until < $as_of
 ),
-seen AS (
-    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, min(event_time) AS first_at, max(event_time) AS last_at
-    FROM tool_calls
-    GROUP BY tenant_id, agent_id, agent_issuer
-    UNION ALL
-    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, min(event_time) AS first_at, max(event_time) AS last_at
-    FROM token_events
-    WHERE actor_id IS NOT NULL
-    GROUP BY tenant_id, actor_id, actor_issuer
-    UNION ALL
-    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, min(event_time) AS first_at,
-        max(event_time) AS last_at
-    FROM token_events
-    WHERE client_id IS NOT NULL
-    GROUP BY tenant_id, client_id, credential_issuer
-),
--- A name that fits two identities, neither by its issuer, is nobody's.
-known AS (
-    SELECT
-        seen.tenant_id, seen.name, seen.issuer, min(seen.first_at) AS first_at, max(seen.last_at) AS last_at,
-        coalesce(min(named.identity_id) FILTER (WHERE named.issuer = seen.issuer), min(named.identity_id))
-            AS identity_id
-    FROM seen
-    INNER JOIN reg_names AS named
-        ON seen.name = named.name
-        AND (named.issuer IS NULL OR seen.issuer IS NULL OR named.issuer = seen.issuer)
-    GROUP BY seen.tenant_id, seen.name, seen.issuer
-    HAVING coalesce(
-        nullif(count(DISTINCT named.identity_id) FILTER (WHERE named.issuer = seen.issuer), 0),
-        count(DISTINCT named.identity_id)
-    ) = 1
-),
 tenants AS (
-    SELECT DISTINCT tenant_id FROM known
+    SELECT DISTINCT tenant_id FROM identity_activity
 ),
 active AS (
-    SELECT tenant_id, identity_id, min(first_at) AS first_at, max(last_at) AS last_at
-    FROM known
-    GROUP BY tenant_id, identity_id
-),
--- Only the few that are concerned are looked at event by event.
-wanted AS (
-    SELECT DISTINCT known.name
-    FROM known
-    INNER JOIN late ON known.identity_id = late.identity_id
-),
-acts AS (
-    SELECT tenant_id, agent_id AS name, agent_issuer AS issuer, event_time, event_uid
-    FROM tool_calls
-    WHERE agent_id IN (SELECT name FROM wanted)
-    UNION ALL
-    SELECT tenant_id, actor_id AS name, actor_issuer AS issuer, event_time, event_uid
-    FROM token_events
-    WHERE actor_id IN (SELECT name FROM wanted)
-    UNION ALL
-    SELECT tenant_id, client_id AS name, credential_issuer AS issuer, event_time, event_uid
-    FROM token_events
-    WHERE client_id IN (SELECT name FROM wanted)
-),
-placed AS (
     SELECT
-        known.tenant_id, known.identity_id, acts.event_uid,
-        row_number() OVER (
-            PARTITION BY known.tenant_id, known.identity_id ORDER BY acts.event_time DESC, acts.event_uid
-        ) AS place
-    FROM acts
-    INNER JOIN known
-        ON acts.tenant_id = known.tenant_id AND acts.name = known.name
-        AND acts.issuer IS NOT DISTINCT FROM known.issuer
-    INNER JOIN (SELECT DISTINCT identity_id FROM late) AS lacking ON known.identity_id = lacking.identity_id
-),
-evidence AS (
-    SELECT tenant_id, identity_id, list_sort(list_distinct(list(event_uid))) AS event_uids
-    FROM placed
-    WHERE place <= $evidence_max
+        tenant_id, identity_id, min(first_at) AS first_at, max(last_at) AS last_at,
+        list_sort(list_distinct(flatten(list(event_uids)))) AS event_uids
+    FROM identity_activity
     GROUP BY tenant_id, identity_id
 ),
 held AS (
@@ -145,11 +78,9 @@ SELECT
     coalesce(live.live_credentials, 0) AS live_credentials,
     coalesce(active.first_at, late.passed_at) AS first_seen,
     coalesce(active.last_at, late.passed_at) AS last_seen,
-    coalesce(evidence.event_uids, CAST([] AS VARCHAR[])) AS event_uids
+    coalesce(active.event_uids, CAST([] AS VARCHAR[])) AS event_uids
 FROM late
 CROSS JOIN tenants
 LEFT JOIN active
     ON tenants.tenant_id = active.tenant_id AND late.identity_id = active.identity_id
-LEFT JOIN evidence
-    ON tenants.tenant_id = evidence.tenant_id AND late.identity_id = evidence.identity_id
 LEFT JOIN live ON tenants.tenant_id = live.tenant_id AND late.identity_id = live.identity_id
