@@ -77,6 +77,21 @@ topmost AS (
     FROM left_alive
     WHERE nearness_to_root = 1
 ),
+-- Made from several that fit alike, and from one of those nothing was revoked: only possible.
+spared AS (
+    SELECT DISTINCT topmost.tenant_id, topmost.revoked_key, topmost.live_key
+    FROM topmost
+    CROSS JOIN unnest(list_slice(topmost.credential_path, topmost.place + 1, array_length(topmost.credential_path)))
+        AS step(credential_key)
+    INNER JOIN hop_candidates AS candidate
+        ON topmost.tenant_id = candidate.tenant_id AND step.credential_key = candidate.child_key
+        AND candidate.reason = 'ambiguous'
+    INNER JOIN credentials AS other
+        ON candidate.tenant_id = other.tenant_id AND candidate.parent_key = other.credential_key
+    INNER JOIN chains AS others_chain
+        ON other.tenant_id = others_chain.tenant_id AND other.credential_key = others_chain.credential_key
+    WHERE other.revoked_at IS NULL AND others_chain.revoked_ancestor_key IS NULL
+),
 -- The credentials between, dead or alive, are part of the proof.
 between_them AS (
     SELECT topmost.tenant_id, topmost.revoked_key, list_distinct(flatten(list(held.event_uids))) AS event_uids
@@ -115,8 +130,9 @@ later AS (
 ),
 trees AS (
     SELECT
-        tenant_id, revoked_key, min(above_revoked_at) AS revoked_at,
+        topmost.tenant_id, topmost.revoked_key, min(above_revoked_at) AS revoked_at,
         count(*) AS live_count,
+        bool_and(spared.live_key IS NOT NULL) AS possible,
         count(*) FILTER (
             WHERE (never_expires OR coalesce(expires_at > $as_of, false)) AND (revoked_at IS NULL OR revoked_at > $as_of)
         ) AS still_alive,
@@ -134,7 +150,10 @@ trees AS (
         max(greatest(above_revoked_at, made_at, coalesce(last_used_at, made_at))) AS last_seen,
         list_distinct(flatten(list(event_uids) FILTER (WHERE rank <= $evidence_max))) AS event_uids
     FROM topmost
-    GROUP BY tenant_id, revoked_key
+    LEFT JOIN spared
+        ON topmost.tenant_id = spared.tenant_id AND topmost.revoked_key = spared.revoked_key
+        AND topmost.live_key = spared.live_key
+    GROUP BY topmost.tenant_id, topmost.revoked_key
 )
 SELECT
     trees.tenant_id,
@@ -148,6 +167,7 @@ SELECT
         WHEN trees.is_documented THEN 2
         ELSE 3
     END AS severity,
+    trees.possible,
     trees.confidence,
     trees.confidence AS chain_confidence,
     trees.revoked_key AS credential_key,

@@ -59,6 +59,21 @@ topmost AS (
     FROM extended
     WHERE nearness_to_root = 1
 ),
+-- Made from several that fit alike, and from one of those nothing was revoked: only possible.
+spared AS (
+    SELECT DISTINCT topmost.tenant_id, topmost.revoked_key, topmost.made_key
+    FROM topmost
+    CROSS JOIN unnest(list_slice(topmost.credential_path, topmost.place + 1, array_length(topmost.credential_path)))
+        AS step(credential_key)
+    INNER JOIN hop_candidates AS candidate
+        ON topmost.tenant_id = candidate.tenant_id AND step.credential_key = candidate.child_key
+        AND candidate.reason = 'ambiguous'
+    INNER JOIN credentials AS other
+        ON candidate.tenant_id = other.tenant_id AND candidate.parent_key = other.credential_key
+    INNER JOIN chains AS others_chain
+        ON other.tenant_id = others_chain.tenant_id AND other.credential_key = others_chain.credential_key
+    WHERE other.revoked_at IS NULL AND others_chain.revoked_ancestor_key IS NULL
+),
 between_them AS (
     SELECT topmost.tenant_id, topmost.revoked_key, topmost.extender,
         list_distinct(flatten(list(held.event_uids))) AS event_uids
@@ -72,9 +87,10 @@ between_them AS (
 ),
 found AS (
     SELECT
-        tenant_id, revoked_key, extender,
+        topmost.tenant_id, topmost.revoked_key, topmost.extender,
         count(*) AS made_count,
-        min(made_key) FILTER (WHERE rank = 1) AS made_key,
+        bool_and(spared.made_key IS NOT NULL) AS possible,
+        min(topmost.made_key) FILTER (WHERE rank = 1) AS made_key,
         max(confidence) AS confidence,
         list_sort(list_distinct(list(coalesce(kind, '') || ' ' || id) FILTER (WHERE rank <= $evidence_max))) AS made,
         list_sort(list_distinct(list(hop_kind))) AS hop_kinds,
@@ -86,7 +102,10 @@ found AS (
         min(hop_time) AS first_seen, max(hop_time) AS last_seen,
         list_distinct(flatten(list(event_uids) FILTER (WHERE rank <= $evidence_max))) AS event_uids
     FROM topmost
-    GROUP BY tenant_id, revoked_key, extender
+    LEFT JOIN spared
+        ON topmost.tenant_id = spared.tenant_id AND topmost.revoked_key = spared.revoked_key
+        AND topmost.made_key = spared.made_key
+    GROUP BY topmost.tenant_id, topmost.revoked_key, topmost.extender
 )
 SELECT
     found.tenant_id,
@@ -96,6 +115,7 @@ SELECT
     found.extender || ' was given ' || CAST(found.made_count AS VARCHAR)
         || ' credential(s) from a chain that had been revoked' AS title,
     CASE WHEN regexp_matches(lower(coalesce(above.revoke_reason, '')), $compromise_words) THEN 5 ELSE 4 END AS severity,
+    found.possible,
     found.confidence,
     found.confidence AS chain_confidence,
     found.made_key AS credential_key,
