@@ -30,7 +30,7 @@ about_logs AS (
             OR regexp_matches(concat_ws(' ', tool_name, operation), '(Delete|Update)Trail') AS is_clouds
     FROM acts
     WHERE regexp_matches(
-        told, 'log|trail|audit|selector|recorder|diagnostic|detector|eventdatastore|event_data_store|event-data-store|eventtypes|event_types|sink'
+        told, 'log|trail|audit|selector|recorder|diagnostic|detector|eventdatastore|event_data_store|event-data-store|eventtypes|event_types|sink|telemetry|trace[ _-]?export'
     )
 ),
 judged AS (
@@ -74,7 +74,7 @@ weakened AS (
             -- A document about the audit policy is not the audit policy.
             AND (
                 tool_protocol IN ('k8s', 'cloud_api') OR coalesce(action_class = 'admin_iam', false)
-                OR regexp_matches(said, 'audit|exclude|kube|vault|gateway|policy')
+                OR regexp_matches(said, 'audit|kube|vault|gateway|policy') OR contains(told, 'exclude')
             )
         )
 ),

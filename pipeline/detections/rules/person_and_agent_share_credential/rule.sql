@@ -33,7 +33,9 @@ own AS (
     LEFT JOIN people AS person ON lower(held.subject_id) = person.name
     WHERE
         -- The machine's: nobody stands behind it.
-        (machine.identity_id IS NOT NULL AND coalesce(held.subject_kind, 'client') <> 'human')
+        (machine.identity_id IS NOT NULL
+            -- Who used a registered key says nothing of whose it is.
+            AND (registered.identity_id IS NOT NULL OR coalesce(held.subject_kind, 'client') <> 'human'))
         -- The person's: a key of theirs, which nobody delegated.
         OR (
             machine.identity_id IS NULL AND held.is_static
