@@ -47,6 +47,8 @@ named_elsewhere AS (
         AND bare.tool_name = other.tool_name AND bare.source <> other.source
     WHERE other.credential_id IS NOT NULL
         AND abs(epoch(bare.event_time) - epoch(other.event_time)) <= $same_call_s
+        -- What an agent says of itself excuses nothing that was enforced.
+        AND (bare.observer = 'agent_runtime' OR other.observer <> 'agent_runtime')
         -- A counter says something only of one agent.
         AND (bare.agent_id = other.agent_id OR NOT regexp_matches(bare.call_id, '^[0-9]*$'))
 ),
