@@ -122,7 +122,7 @@ def rules_to_run(folders: Sequence[str], only: Sequence[str] = ()) -> list[Rule]
         RuleErrors: every rule folder that cannot be read.
     """
     rules, faults = read_rules(map(Path, folders), only=only or None)
-    _refuse_unknown(faults)
+    refuse_unknown(faults)
     if faults:
         raise RuleErrors(faults)
     return rules
@@ -140,13 +140,13 @@ def _runnable(
         RuleErrors: two rules have one id, or none can be read.
     """
     rules, faults = read_rules(map(Path, folders), only=only or None)
-    _refuse_unknown(faults)
+    refuse_unknown(faults)
     if faults and (only or not rules or len({rule.id for rule in rules}) < len(rules)):
         raise RuleErrors(faults)
     return overridden(config, rules, folders), faults
 
 
-def _refuse_unknown(faults: Sequence[RuleError]) -> None:
+def refuse_unknown(faults: Sequence[RuleError]) -> None:
     """Tell a name that no rule bears from a rule that failed: it is a slip of who typed it.
 
     Raises:

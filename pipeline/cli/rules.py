@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import say
+from pipeline.cli.detect import refuse_unknown
 from pipeline.cli.impact import impact
 from pipeline.cli.options import ManyValues, finish, json_option, with_config
 from pipeline.cli.output import listing, write, write_json
@@ -19,6 +20,8 @@ from pipeline.detections.testing import read_cases, run_cases
 from pipeline.errors import RuleError, RuleErrors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from pipeline.config import Config
     from pipeline.detections.rule import Rule
 
@@ -141,11 +144,10 @@ def test(config: Config, names: tuple[str, ...], folders: tuple[str, ...]) -> No
     """Run the cases of all rules, or of the rules (ids or codes) NAMES.
 
     Each story goes through the real road in order, shuffled and duplicated.
-    Exits 3 when one did not come out as expected.
+    Exits 3 when one did not come out as expected, 2 when there is no such rule.
     """
     failed, cases = 0, []
-    rules = load_rules(map(Path, (*config.detect.rules, *folders)), only=names or None)
-    for rule in rules:
+    for rule in _named(map(Path, (*config.detect.rules, *folders)), names):
         try:
             cases += read_cases(rule)
         except RuleError as error:
@@ -159,3 +161,17 @@ def test(config: Config, names: tuple[str, ...], folders: tuple[str, ...]) -> No
             click.echo(f"        {problem}")
     say(f"{failed} failed" if failed else "all cases came out as expected")
     finish(EXIT_FAILED if failed else 0)
+
+
+def _named(folders: Iterable[Path], names: Sequence[str]) -> list[Rule]:
+    """Return the rules of these names, or all, checked.
+
+    Raises:
+        ConfigError: no rule bears such a name.
+        RuleErrors: every fault of every rule.
+    """
+    try:
+        return load_rules(folders, only=names or None)
+    except RuleErrors as error:
+        refuse_unknown(error.errors)
+        raise

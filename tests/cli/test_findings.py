@@ -198,6 +198,9 @@ def test_a_slip_in_a_name_is_a_usage_error_that_tells_the_right_one(cli, found):
     slipped = cli("detect", "--only", "unregistered_agnt")
     assert slipped.code == 2
     assert 'did you mean "unregistered_agent"' in slipped.err
+    tested = cli("rules", "test", "unregistered_agnt")
+    assert tested.code == 2
+    assert 'did you mean "unregistered_agent"' in tested.err
     closed = cli("findings", "ls", "--status", "closed")
     assert closed.code == 2
     assert "resolved" in closed.err
