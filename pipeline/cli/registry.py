@@ -38,7 +38,10 @@ from pipeline.registry.shapes import FILES
 from pipeline.registry.show import show as look_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.config import Config
+    from pipeline.registry.read import Entry
 
 EXIT_FAULTY = 2
 
@@ -164,6 +167,10 @@ def _fault(one: Any) -> dict[str, Any]:
     return {"file": one.file, "line": one.line, "message": one.message}
 
 
+def _names(suppressions: Iterable[Entry]) -> set[str]:
+    return {entry.values["rule"] for entry in suppressions}
+
+
 def _idle_suppressions(config: Config, registry: Registry) -> list[Warned]:
     """Return a warning for each suppression that can hide nothing: no such rule or column."""
     suppressions = registry.sections.get("suppressions", [])
@@ -171,6 +178,8 @@ def _idle_suppressions(config: Config, registry: Registry) -> list[Warned]:
         return []
     rules, _ = read_rules([Path(folder) for folder in config.detect.rules])
     known = {name: rule for rule in rules for name in (rule.id, rule.code)}
+    named = {known[name].id: known[name] for name in known if name in _names(suppressions)}
+    columns = {rule_id: suppressible(rule) for rule_id, rule in named.items()}
     found = []
     for entry in suppressions:
         name = entry.values["rule"]
@@ -179,8 +188,8 @@ def _idle_suppressions(config: Config, registry: Registry) -> list[Warned]:
             message = f'there is no rule "{name}"{nearest(name, known)}'
             found.append(Warned(entry.file, entry.line_of("rule"), message))
             continue
-        columns = suppressible(rule)
-        for column in [column for column in entry.values["predicate"] if column not in columns]:
-            message = f'no finding of {name} has a column "{column}"{nearest(column, columns)}'
+        for column in sorted(set(entry.values["predicate"]) - columns[rule.id]):
+            hint = nearest(column, columns[rule.id])
+            message = f'no finding of {name} has a column "{column}"{hint}'
             found.append(Warned(entry.file, entry.line_of("predicate"), message))
     return found
