@@ -90,6 +90,7 @@ def find_warnings(sections: Sections, as_of: datetime) -> list[Warned]:
         *_ended(sections, as_of),
         *_unowned(sections),
         *_unknown_members(sections),
+        *_ambiguous(sections),
         *_signoffs(sections, as_of),
     ]
     return sorted(found, key=lambda warned: (warned.file, warned.line))
@@ -213,6 +214,17 @@ def _unknown_members(sections: Sections) -> Iterator[Warned]:
                 message = f'"members" names "{name}", whom people.yaml does not have'
                 line = group.line_of("members")
                 yield Warned(group.file, line, message + _near(name, people))
+
+
+def _ambiguous(sections: Sections) -> Iterator[Warned]:
+    """Yield a warning for each alias for any issuer that is another agent's own name."""
+    agents = {agent.name: agent for agent in sections.get("agents", [])}
+    for agent in agents.values():
+        for alias in agent.values.get("aliases", []):
+            other = agents.get(alias.values.get("subject", ""), agent)
+            if other is not agent and not alias.values.get("issuer"):
+                message = f'"{other.name}" is the name of another agent, line {other.line}'
+                yield Warned(alias.file, alias.line, f"{message}: give the alias its issuer")
 
 
 def _signoffs(sections: Sections, as_of: datetime) -> Iterator[Warned]:

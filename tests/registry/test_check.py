@@ -148,6 +148,19 @@ def test_a_slip_in_an_owner_or_a_member_is_told_with_the_nearest_name(load):
     ]
 
 
+def test_an_alias_for_any_issuer_that_is_another_agent_s_name_is_warned_of(load):
+    owned = "owner_application: x, owner_iam: y, owner_platform: z"
+    registry = load(
+        agents="agents:\n"
+        f"  a: {{{owned}, aliases: [{{subject: b}}, {{subject: a}}, {{issuer: i, subject: b}}]}}\n"
+        f"  b: {{{owned}}}\n",
+    )
+
+    assert warnings(registry) == [
+        (2, '"b" is the name of another agent, line 3: give the alias its issuer')
+    ]
+
+
 def test_where_no_people_are_listed_a_named_owner_is_not_known_to_be_nobody(load):
     owned = "owner_application: x, owner_iam: y, owner_platform: z"
 
