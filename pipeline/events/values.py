@@ -166,7 +166,7 @@ def _are_texts(values: Sequence[Any]) -> bool:
     )
 
 
-def _maps(values: Sequence[Mapping[str, str]], kind: pa.DataType) -> pa.Array:
+def _maps(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     pairs = [sorted(value.items()) for value in values]
     ends = accumulate(map(len, pairs), initial=0)
     keys, texts = zip(*chain.from_iterable(pairs), strict=True) if any(pairs) else ((), ())

@@ -560,3 +560,46 @@ def test_a_pool_s_credentials_are_of_the_pooled_identity():
     )["token_event"]
 
     assert (token["subject_id"], token["actor_id"]) == ("us-east-1:7", None)
+
+
+NAMED = "arn:aws:secretsmanager:eu-west-1:111111111111:secret:prod/db"
+
+
+@pytest.mark.parametrize(
+    ("name", "over", "expected"),
+    [
+        ("GetSecretValue", {"requestParameters": {"secretId": "prod/db"}}, ("read", NAMED)),
+        ("GetSecretValue", {"requestParameters": {"secretId": f"{NAMED}-Ab12Cd"}}, ("read", NAMED)),
+        ("CreateSecret", {"requestParameters": {"name": "prod/db"}}, ("create", NAMED)),
+        ("PutSecretValue", {"requestParameters": {"secretId": "prod/db"}}, ("rotate", NAMED)),
+        (
+            "RotationSucceeded",
+            {"additionalEventData": {"SecretId": f"{NAMED}-Ab12Cd"}},
+            ("rotate", NAMED),
+        ),
+        ("DeleteSecret", {"requestParameters": {"secretId": "prod/db"}}, ("delete", NAMED)),
+    ],
+)
+def test_a_secret_has_one_id_by_name_and_by_arn(name, over, expected):
+    source = {"eventSource": "secretsmanager.amazonaws.com", "awsRegion": "eu-west-1"}
+    event = only("secret_event", record(eventName=name, **source, **over))
+
+    assert (event["op"], event["secret_id"]) == expected
+    assert (event["accessed_by_id"], event["store"]) == (USER["arn"], "aws.secretsmanager")
+
+
+def test_what_changes_no_value_or_failed_touches_no_secret():
+    source = {"eventSource": "secretsmanager.amazonaws.com", "awsRegion": "eu-west-1"}
+    described = {"secretId": "prod/db", "description": "x"}
+    found = rows(
+        record(eventName="UpdateSecret", requestParameters=described, **source),
+        record(eventName="GetSecretValue", errorCode="AccessDenied", **source),
+        record(eventName="DescribeSecret", requestParameters={"secretId": "a"}, **source),
+        record(
+            eventSource="ssm.amazonaws.com",
+            eventName="GetParameters",
+            requestParameters={"names": ["/a"], "withDecryption": True},
+        ),
+    )
+
+    assert "secret_event" not in found

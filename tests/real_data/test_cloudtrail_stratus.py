@@ -44,13 +44,16 @@ def ingested(tmp_path_factory):
     return folder, lake.connect(), report
 
 
+KEYS_MADE, SECRETS_READ = 2, 20
+
+
 def test_every_event_is_one_tool_call_and_every_issuance_one_token_event(ingested):
     _, _, report = ingested
 
     assert report.rows == {
         "tool_calls": 310,
         "token_events": 11,
-        "secret_events": 2,
+        "secret_events": KEYS_MADE + SECRETS_READ,
         "dead_letters": 0,
     }
 
@@ -135,7 +138,7 @@ def test_whole_delivery_files_as_values_of_a_topic_give_the_same_rows(tmp_path, 
     assert report.rows == {
         "tool_calls": 310,
         "token_events": 11,
-        "secret_events": 2,
+        "secret_events": KEYS_MADE + SECRETS_READ,
         "dead_letters": 0,
     }
 

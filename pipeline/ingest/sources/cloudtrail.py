@@ -5,7 +5,8 @@ taken off.  Insights events and digests tell of no call: they are counted and le
 
 Every record is one tool call.  A successful answer that holds a new access key
 is one token event besides, with the calling key as its parent; a key made or
-removed by IAM is a secret event too.  Names no scope: CloudTrail does not say
+removed by IAM is a secret event too, and so is a secret of Secrets Manager that was
+read, made, changed or removed.  Names no scope: CloudTrail does not say
 what IAM required.  Never copies `sessionToken`, request parameters or answers;
 `ext.record_sha256` tells records apart that share a placeholder id.
 
@@ -50,6 +51,7 @@ from pipeline.ingest.aws_record import (
     subject_columns,
     subject_of,
 )
+from pipeline.ingest.aws_secrets import Touched, touched
 from pipeline.ingest.json_text import (
     digest,
     digest_or_none,
@@ -102,7 +104,10 @@ MAPPING = (
         "subject_id",
     ),
     ("responseElements.audience", "audience"),
-    ("responseElements.accessKey, requestParameters.accessKeyId", "secret_id"),
+    (
+        "responseElements.accessKey, requestParameters.accessKeyId, secretId, name",
+        "secret_id",
+    ),
     (
         "awsRegion, eventType, errorCode, userIdentity.type, the user, role or group of IAM, ...",
         "ext",
@@ -226,6 +231,23 @@ def _rows(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
     if text(member(answer, "credentials", "accessKeyId")):
         yield "token_event", _session_issuance(event, answer)
     yield from _key_removal(event)
+    if secret := touched(event.record, event.name):
+        yield "secret_event", _secret(event, secret)
+
+
+def _secret(event: Event, secret: Touched) -> dict[str, Any]:
+    row = {
+        "op": secret.op,
+        "secret_id": secret.secret_id,
+        "secret_version": secret.version,
+        "secret_kind": "other",
+        "store": "aws.secretsmanager",
+        "accessed_by_id": event.who.id,
+        "accessed_by_issuer": event.who.issuer,
+        "created_at": event.time if secret.op == "create" else None,
+        "last_rotated_at": event.time if secret.op == "rotate" else None,
+    }
+    return finish(event, row)
 
 
 def _answer(record: dict[str, Any]) -> Any:

@@ -83,6 +83,8 @@ _SHAPE = {
 
 
 def _entries(document: Any) -> list[Any] | None:
+    if isinstance(document, dict) and "protoPayload" in document:
+        return None
     for name in (WRAPPER, "receivedMessages"):
         listed = member(document, name)
         if isinstance(listed, list):

@@ -35,6 +35,8 @@ _LISTS = ("logEvents", "events", "records")
 
 def _unwrap(document: Any) -> list[Any] | None:
     """Return the events in what a cloud ships, None where it is an event or a list of them."""
+    if isinstance(document, dict) and "auditID" in document:
+        return None
     for held in (document, *(member(document, name) for name in _LISTS)):
         if isinstance(held, list):
             return [_inner(item) for item in held]
