@@ -100,12 +100,14 @@ def build_batch(family: str, records: Sequence[Mapping[str, Any]]) -> Conformed:
     known = defaults(family)
     present = set().union(*records)
     for declared in contract_schema(family):
-        default = known.get(declared.name)
-        if declared.name not in present:
-            work.columns[declared.name] = _constant(declared, default, work.size)
+        # Arrow makes the name anew at each look.
+        name = declared.name
+        default = known.get(name)
+        if name not in present:
+            work.columns[name] = _constant(declared, default, work.size)
             continue
-        values = [record.get(declared.name) for record in records]
-        work.columns[declared.name], problems = read_column(values, declared, default)
+        values = [record.get(name) for record in records]
+        work.columns[name], problems = read_column(values, declared, default)
         work.refuse(problems)
     unknown = present - {*work.columns, "family"}
     if unknown:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from pipeline.ingest.json_text import member
 
-_LOCAL_TIMES = ("%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p")
+_LOCAL_TIME = re.compile(r"([A-Z][a-z]{2}) (\d+), (\d{4}),? (\d+):(\d\d):(\d\d) ([AP])M")
+_MONTHS = "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
 _SESSION_ARN = re.compile(r"arn:([\w-]+):sts::(\d*):assumed-role/([^/]+)/.+")
+_NOON = 12
 _MILLISECONDS_FROM = 100_000_000_000
 _BASE64 = frozenset(string.ascii_letters + string.digits + "+/=")
 
@@ -114,13 +116,13 @@ def _written_moment(written: str) -> datetime | None:
         found = datetime.fromisoformat(written)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     # Newer Java writes a narrow no-break space before AM and PM.
-    plain = " ".join(written.replace("\u202f", " ").split())
-    for form in _LOCAL_TIMES:
-        try:
-            return datetime.strptime(plain, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    return None
+    local = _LOCAL_TIME.fullmatch(" ".join(written.replace("\u202f", " ").split()))
+    if not local or local[1] not in _MONTHS or not 1 <= int(local[4]) <= _NOON:
+        return None
+    month, hour = _MONTHS.index(local[1]) + 1, int(local[4]) % _NOON
+    hour += _NOON if local[7] == "P" else 0
+    day, year, minute, second = (int(local[n]) for n in (2, 3, 5, 6))
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
 def account_issuer(account: Any) -> str | None:

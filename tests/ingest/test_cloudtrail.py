@@ -355,6 +355,8 @@ def test_times_are_read_in_every_form_that_aws_writes():
     ]
 
     assert [moment(form) for form in forms] == [expected] * len(forms)
+    assert moment("Nov 30, 2024, 12:05:00 AM") == datetime(2024, 11, 30, 0, 5, tzinfo=UTC)
+    assert [moment(f"{day}, 2024, 1:00:00 AM") for day in ("Feb 30", "Xyz 1")] == [None, None]
     assert [
         moment(form) for form in ("", "soon", None, {}, True, 1e300, "0001-01-01T00:00:00+14:00")
     ] == [None] * 7
