@@ -20,6 +20,7 @@ _LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{19}")
 _ONLY_DIGITS = bytes(48 if chr(byte).isdecimal() else 32 for byte in range(256))
 """Translates every digit to 0, all else to a blank."""
 _LONG_RUN = b"0" * 19
+_QUOTE = ord('"')
 _BOM = b"\xef\xbb\xbf"
 _OPENED = re.compile(rb"\s*(?:\{|\[\s*\{)")
 """How JSON that holds records begins; a log line's `[name]` does not."""
@@ -29,13 +30,22 @@ def parse_json(raw: bytes) -> Any:
     """Return the document in these bytes; ValueError where they are no JSON."""
     raw = raw.removeprefix(_BOM)
     document = orjson.loads(raw)
-    # Most records hold no such run of digits at all, which is found ten times as fast.
-    if _LONG_RUN not in raw.translate(_ONLY_DIGITS) or not _LONG_NUMBER.search(raw):
+    if not _has_long_number(raw):
         return document
     try:
         return json.loads(raw)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _has_long_number(raw: bytes) -> bool:
+    # Most records hold no such run of digits, or only as texts: found ten times as fast.
+    digits = raw.translate(_ONLY_DIGITS)
+    at = digits.find(_LONG_RUN)
+    while at > 0 and raw[at - 1] == _QUOTE:
+        end = digits.find(b" ", at)
+        at = digits.find(_LONG_RUN, end) if end > 0 else -1
+    return at >= 0 and _LONG_NUMBER.search(raw) is not None
 
 
 def dump_json(value: Any) -> bytes:

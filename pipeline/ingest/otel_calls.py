@@ -92,7 +92,7 @@ class Traces:
     def _place(self, span: Span) -> None:
         """Remember a span that says of two agents which came first."""
         attributes = span.attributes
-        if words.NODE_ID in attributes and (name := agent_of(span)):
+        if words.NODE_ID in attributes and (name := span.agent):
             self._graph.setdefault((span.trace_id, attributes[words.NODE_ID]), name)
         if words.HANDED_BY in attributes and words.HANDED_TO in attributes:
             self._handed[span.trace_id, attributes[words.HANDED_TO]].append(span)
@@ -200,6 +200,8 @@ def _is_same_run(node: Node) -> bool:
 
 def agent_of(span: Span) -> str | None:
     """Return the id of the agent that a span names, else its name."""
+    if words.NAMES_AGENT.isdisjoint(span.attributes):
+        return None
     run = run_of(span)
     named = None if run else span.first(words.AGENT_ID)
     return named or span.first(words.AGENT_NAME) or _name_of_run(span) or run
@@ -239,6 +241,7 @@ def source_of(node: Node) -> str:
 
 
 def _node(span: Span) -> Node:
+    span.agent = agent_of(span)
     part = _part(span)
     tool = _tool_name(span, part) if part in CALL_PARTS else None
     return Node(span, part, tool)
@@ -267,7 +270,7 @@ def _part_by_library(span: Span) -> str:
     kind = _kind(attributes)
     if kind is not None:
         # A whole run of several agents is an AGENT, too, and names none.
-        return words.STEP if kind == "agent" and agent_of(span) is None else kind
+        return words.STEP if kind == "agent" and span.agent is None else kind
     if any(name in attributes for name in words.TOOL_SIGNS):
         return f"mcp_{span.kind}" if _is_mcp_tool(span) else "tool"
     if span.first(words.AGENT_NAME) and span.name.startswith(("invoke_agent", "agent run")):
@@ -376,11 +379,10 @@ def _is_last(node: Node) -> bool:
 def _narrow(found: Who, node: Node) -> Who:
     """Return who acts in a span, given who acts in the one above it."""
     span = node.span
-    attributes = span.attributes
-    if not attributes:
+    if words.NAMES_ANYBODY.isdisjoint(span.attributes):
         return found
     agent, parent = found.agent, found.parent
-    if node.part != "create" and agent_of(span):
+    if node.part != "create" and span.agent:
         if agent is None:
             agent = span
         elif not _is_same_agent(agent, span) or (node.part == "agent" and not _is_same_run(node)):

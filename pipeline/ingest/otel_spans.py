@@ -83,6 +83,8 @@ class Span:
     resource: Resource
     scope: str
     """Name of the library that wrote it, empty where that is not told."""
+    agent: str | None = None
+    """The agent that it names, see `otel_calls.agent_of`."""
 
     def first(self, names: tuple[str, ...]) -> str | None:
         """Return the first of these attributes that is there, as text."""
@@ -206,14 +208,13 @@ def _objects(listed: Any, name: str) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _otlp_span(row: int, span: dict[str, Any], resource: Resource, scope: str) -> Span:
     status = member(span, "status", "code")
-    kind = span.get("kind")
     return Span(
         row=row,
         trace_id=id_of(_either(span, ("traceId", "trace_id")), 32),
         span_id=id_of(_either(span, ("spanId", "span_id")), 16),
         parent_id=id_of(_either(span, ("parentSpanId", "parent_span_id")), 16),
         name=text_of(span.get("name")) or "",
-        kind=_word(kind, KINDS),
+        kind=_word(span.get("kind"), KINDS),
         start_us=_moment_us(_either(span, ("startTimeUnixNano", "start_time_unix_nano"))),
         end_us=_moment_us(_either(span, ("endTimeUnixNano", "end_time_unix_nano"))),
         status=_word(status, STATUS) or "unset",
@@ -311,7 +312,10 @@ def _pairs(pairs: Any, wanted: frozenset[str]) -> dict[str, Any]:
     for pair in pairs if isinstance(pairs, list) else ():
         key = pair.get("key") if isinstance(pair, dict) else None
         if isinstance(key, str) and key in wanted:
-            found[key] = _json_value(pair.get("value"))
+            value = pair.get("value")
+            # Nearly all are texts.
+            is_text = isinstance(value, dict) and len(value) == 1 and "stringValue" in value
+            found[key] = value["stringValue"] if is_text else _json_value(value)
     return found
 
 
@@ -346,7 +350,10 @@ def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return all but content as text; of a URI neither user nor query nor fragment."""
     kept = {}
     for name, value in attributes.items():
-        clean = value if name in CONTENT else text_of(value)
+        if name in CONTENT:
+            clean = value
+        else:
+            clean = (value.strip() or None) if isinstance(value, str) else text_of(value)
         if clean is not None:
             kept[name] = clean
     if "metadata" in kept:
@@ -420,7 +427,9 @@ def id_of(value: Any, digits: int) -> str | None:
         return f"{value:0{digits}x}" if 0 < value < 1 << 4 * digits else None
     if not isinstance(value, str):
         return None
-    text = value.strip().lower().removeprefix("0x")
+    text = value
+    if len(text) != digits or not _HEX.fullmatch(text):
+        text = text.strip().lower().removeprefix("0x")
     if len(text) == digits and _HEX.fullmatch(text):
         return text if text.strip("0") else None
     if len(value.strip()) in (12, 24):  # protobuf's own JSON has bytes in base64
@@ -448,9 +457,10 @@ def _moment_us(value: Any) -> int | None:
         value = int(value) if len(value) <= _MAX_DIGITS else None
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         return None
-    for above, divisor in ((10**17, 1000), (10**14, 1)):
-        if value >= above:
-            return value // divisor
+    if value >= 10**17:
+        return value // 1000
+    if value >= 10**14:
+        return value
     return value * 1000 if value >= 10**11 else value * 1_000_000
 
 
@@ -466,8 +476,9 @@ def _word(value: Any, words: tuple[str, ...]) -> str:
 
 def _either(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     for name in names:
-        if record.get(name) is not None:
-            return record[name]
+        found = record.get(name)
+        if found is not None:
+            return found
     return None
 
 

@@ -116,6 +116,8 @@ STATUS_CODES = frozenset(
     }
 )
 
+SAYS_HOW_IT_ENDED = STATUS_CODES.union(TOOL_STATUS)
+
 CONTENT = frozenset(ARGUMENTS + RESULT)
 """Read for their digest alone."""
 
@@ -129,6 +131,12 @@ KINDS = (
     "spring.ai.kind",
 )
 """Where libraries say what a span is, see `LIBRARY_KINDS`."""
+NAMES_AGENT = frozenset(
+    (*AGENT_ID, *AGENT_NAME, *NODE_NAME, "traceloop.entity.name", "langfuse.observation.type")
+)
+"""Where none of these is, a span names no agent."""
+NAMES_ANYBODY = NAMES_AGENT.union(SESSION, MCP_SESSION, USER)
+"""Where none of these is, a span says nothing of who acts."""
 KIND_OF_CLAUDE_CODE = "span.type"
 """Too common a name to mean the same elsewhere: counts beside a tool's name only."""
 

@@ -27,7 +27,11 @@ _OKTA_ORG = (
 _TWIN = "without it the sample says the same: another field stands in, or a value is the default"
 _BESIDE = "it is read from the records around it too"
 NOT_SHOWN: dict[str, dict[str, str]] = {
-    "attenu_guard": {"tool_call.parent_agent_id": _BESIDE},
+    "attenu_guard": {
+        "tool_call.actor_id": _BESIDE,
+        "tool_call.agent_id": _BESIDE,
+        "tool_call.parent_agent_id": _BESIDE,
+    },
     "entra_signin": {
         "properties.C_Idtyp": _TWIN,
         "properties.homeTenantId": _TWIN,

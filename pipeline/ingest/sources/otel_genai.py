@@ -33,7 +33,6 @@ from pipeline.ingest.otel_calls import (
     Node,
     Traces,
     Who,
-    agent_of,
     call_id,
     is_invocation,
     observations,
@@ -242,12 +241,12 @@ def _agent_columns(node: Node, who: Who, traces: Traces) -> dict[str, Any]:
     """Return who acts; a server's own service is not who called it."""
     span = node.span
     if who.agent is not None:
-        agent = agent_of(who.agent)
+        agent = who.agent.agent
     elif node.part == "mcp_server":
         agent = span.first(words.PEER)
     else:
         agent = span.resource.agent or span.resource.service
-    parent = agent_of(who.parent) if who.parent else None
+    parent = who.parent.agent if who.parent else None
     if parent is None and who.agent is not None:
         parent = traces.asked_by(who.agent)
     is_own = node.part != "mcp_server"
@@ -264,13 +263,11 @@ def _agent_columns(node: Node, who: Who, traces: Traces) -> dict[str, Any]:
 
 def _place_columns(node: Node) -> dict[str, Any]:
     """Return where the tool is, from all spans of the call where this one does not say it."""
-    told = observations(node) if node.same or node.below else [node]
-    protocols = (_protocol(one) for one in told)
-    servers = (_server(one) for one in told)
-    columns: dict[str, Any] = {
-        "tool_protocol": next(filter(None, protocols), None),
-        "tool_server": next(filter(None, servers), None),
-    }
+    columns: dict[str, Any] = {"tool_protocol": _protocol(node), "tool_server": _server(node)}
+    if (node.same or node.below) and None in columns.values():
+        told = observations(node)
+        columns["tool_protocol"] = next(filter(None, map(_protocol, told)), None)
+        columns["tool_server"] = next(filter(None, map(_server, told)), None)
     if node.part == "mcp_server":
         scopes = node.span.first(("enduser.scope",))
         columns["decision_effect"] = "deny" if _outcome(node.span) == "denied" else None
@@ -293,14 +290,14 @@ def _protocol(node: Node) -> str | None:
 def _server(node: Node) -> str | None:
     if node.part == "mcp_server":
         return node.span.resource.service
-    address = node.span.first(("server.address",))
-    port = node.span.first(("server.port",))
+    address: str | None = node.span.attributes.get("server.address")
+    port = node.span.attributes.get("server.port")
     return f"{address}:{port}" if address and port else address
 
 
 def _resource(node: Node) -> str | None:
     if node.part in {"agent", "create"}:
-        return agent_of(node.span)
+        return node.span.agent
     if node.part == "handoff":
         return node.span.first((words.HANDED_TO,))
     return node.span.first(("mcp.resource.uri", "gen_ai.prompt.name", "gen_ai.data_source.id"))
@@ -313,6 +310,8 @@ def _action_class(node: Node) -> str | None:
 
 
 def _outcome(span: Span) -> str:
+    if span.status != "error" and words.SAYS_HOW_IT_ENDED.isdisjoint(span.attributes):
+        return "unknown" if span.end_us is None else "success"
     told = {n: span.attributes[n] for n in words.STATUS_CODES.intersection(span.attributes)}
     if told and any(told.get(name) in codes for name, codes in _DENIED_CODES.items()):
         return "denied"
@@ -353,9 +352,8 @@ def _digest(span: Span, names: tuple[str, ...]) -> str | None:
 
 def _ext(span: Span) -> dict[str, str]:
     """Return what no column holds."""
-    kept = {name: span.attributes[name] for name in words.EXT.intersection(span.attributes)}
     return {
         name: value
-        for name, value in kept.items()
-        if name not in words.STATUS_CODES or is_code(value)
+        for name, value in span.attributes.items()
+        if name in words.EXT and (name not in words.STATUS_CODES or is_code(value))
     }
