@@ -3,6 +3,9 @@
 import pytest
 
 from pipeline.chains import build_chains
+from pipeline.detections.check import load_rules
+from pipeline.detections.ledger import Window
+from pipeline.detections.run import run_detections
 from pipeline.ingest.run import ingest_files
 from pipeline.ingest.samples import sample_path
 from pipeline.lake import open_lake
@@ -252,4 +255,20 @@ def test_a_call_that_comes_in_two_batches_is_one_and_its_agent_is_known(con):
 def test_a_tool_s_span_that_comes_after_its_client_s_batch_is_of_the_same_call(con):
     assert con.execute(CALLS, {"trace": APART}).fetchall() == [
         ("search", "desk", None, "success", "agent_runtime", 2)
+    ]
+
+
+def test_spans_cannot_say_what_was_presented_and_no_single_call_is_to_blame(tmp_path):
+    place = MCP | {"server.address": "t.example"}
+    (tmp_path / "spans.jsonl").write_bytes(export(span(2, 1, kind="client", attributes=place)))
+    lake, registry = open_lake(str(tmp_path / "lake"), create=True), load_registry(None)
+    ingest_files([tmp_path / "spans.jsonl"], adapter="auto", sink=lake, now=NOW)
+    build_chains(lake, registry, NOW)
+
+    report = run_detections(
+        lake, registry, rules=load_rules(only={"BT-01"}), window=Window(), now=NOW
+    )
+
+    assert report.findings["title"].to_pylist() == [
+        "The source otel.mcp_client.lib:desk never says which credential a call presented"
     ]
