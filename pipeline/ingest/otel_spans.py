@@ -22,6 +22,7 @@ from pipeline.ingest.json_text import dump_json, member, parse_json
 from pipeline.ingest.otel_words import (
     CONTENT,
     ENVIRONMENTS,
+    ERROR_FLAG,
     READ,
     READ_OF_RESOURCE,
     STATUS_CODES,
@@ -356,6 +357,8 @@ def _cleaned(attributes: dict[str, Any]) -> dict[str, Any]:
             clean = (value.strip() or None) if isinstance(value, str) else text_of(value)
         if clean is not None:
             kept[name] = clean
+    if attributes.get(ERROR_FLAG) is True:
+        kept[ERROR_FLAG] = "error"
     if "metadata" in kept:
         # OpenInference: a JSON text of LangChain's, which also names the agent.
         _take_agent(kept, kept.pop("metadata"))

@@ -53,11 +53,14 @@ TOOL_NAME = (
 TOOL_SIGNS = ("ai.toolCall.name", "gen_ai.tool.name", "mcp.tool.name")
 """Where one is, a span without any kind is a tool's."""
 TOOL_CALL_ID = ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id")
-TOOL_STATUS = ("gen_ai.tool.status", "tool.status")
+ERROR_FLAG = "mcp.tool.result.is_error"
+"""Sentry's: `isError` of an MCP answer, a boolean."""
+TOOL_STATUS = ("gen_ai.tool.status", "tool.status", ERROR_FLAG)
 """Strands: how a tool ended, where the span's own status tells of the framework alone."""
 FAILED = frozenset({"error", "failed", "failure"})
 NO_TOOLS = frozenset({"(merged tools)"})
 """Google ADK: a summary of calls that have spans of their own."""
+RESOURCE = ("mcp.resource.uri", "gen_ai.prompt.name", "mcp.prompt.name", "gen_ai.data_source.id")
 PEER = ("service.peer.name", "peer.service")
 
 ARGUMENTS = (
@@ -165,6 +168,7 @@ READ = frozenset(
         "gen_ai.data_source.id",
         "gen_ai.operation.name",
         "gen_ai.prompt.name",
+        "mcp.prompt.name",
         "gen_ai.request.model",
         "mcp.method.name",
         "mcp.resource.uri",

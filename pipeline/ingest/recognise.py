@@ -25,7 +25,9 @@ AUTO = "auto"
 
 _BOM = b"\xef\xbb\xbf"
 _LINES = ("log", "message")
-"""Under which what gathers containers' logs holds a line: Docker, Fluent Bit, CloudWatch."""
+"""Under which what gathers containers' logs holds a line: Docker, Fluent Bit, Fluentd."""
+_GATHERED = frozenset({"stream", "kubernetes", "container_id"})
+"""One stands beside the line: a message of any other log may be what somebody typed."""
 _OPENINGS = frozenset(b"{[")
 _UNKNOWN = (
     "no source recognises it: `delegraph sources ls` names them, "
@@ -135,6 +137,8 @@ def recogniser(own: tuple[str, ...] = ()) -> Recogniser:
 def _line_in(value: bytes, document: object) -> bytes | None:
     """Return the line behind a prefix, or the one that a container's log holds as a text."""
     if isinstance(document, dict):
+        if _GATHERED.isdisjoint(document):
+            return None
         held = next((document[name] for name in _LINES if name in document), None)
         return held.encode("utf-8", "replace") if isinstance(held, str) else None
     at = value.find(b"{")

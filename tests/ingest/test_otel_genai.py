@@ -306,6 +306,8 @@ def test_an_agent_asked_through_a_tool_is_told_by_the_tool_call_alone():
         ({"error.type": "context deadline exceeded"}, {"code": 2}, "timeout"),
         ({"gen_ai.tool.status": "error"}, {"code": 1}, "failure"),
         ({"tool.status": "Error"}, {}, "failure"),
+        ({"mcp.tool.result.is_error": True}, {}, "failure"),
+        ({"mcp.tool.result.is_error": False}, {}, "success"),
         ({"gen_ai.tool.status": "success"}, {"code": 1}, "success"),
     ],
 )

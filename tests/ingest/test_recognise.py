@@ -146,6 +146,12 @@ def test_a_record_in_a_line_of_a_container_s_log_is_recognised(wrap):
     assert column(rows, ANCHOR, "adapter", "kafka_offset") == [(AUTO, 101), ("cloudtrail", 102)]
 
 
+def test_a_record_in_a_message_of_any_other_log_is_no_record():
+    rows = take({"level": "info", "message": dump(trail("a")).decode()})
+
+    assert column(rows, ANCHOR, "adapter") == [(AUTO,)]
+
+
 SAMPLES = ("aat", "attenu_guard", "otel_genai", "toolhive")
 
 

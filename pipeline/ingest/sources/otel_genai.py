@@ -300,7 +300,7 @@ def _resource(node: Node) -> str | None:
         return node.span.agent
     if node.part == "handoff":
         return node.span.first((words.HANDED_TO,))
-    return node.span.first(("mcp.resource.uri", "gen_ai.prompt.name", "gen_ai.data_source.id"))
+    return node.span.first(words.RESOURCE)
 
 
 def _action_class(node: Node) -> str | None:
