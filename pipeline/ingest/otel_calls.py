@@ -10,8 +10,10 @@ below it, which the same process sends with it.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import otel_words as words
@@ -80,10 +82,12 @@ class Traces:
         self.nodes = [_node(span) for span in spans]
         self._known: dict[SpanKey, Node] = {}
         self._graph: dict[SpanKey, str] = {}
-        self._handed: defaultdict[SpanKey, list[Span]] = defaultdict(list)
+        self._handed: defaultdict[SpanKey, list[tuple[int, str, str]]] = defaultdict(list)
         for node in self.nodes:
             self._known.setdefault((node.span.trace_id, node.span.span_id), node)
             self._place(node.span)
+        for handed in self._handed.values():
+            handed.sort()
         calls = [node for node in self.nodes if node.part in CALL_PARTS]
         for node in calls:
             node.above = self._nearest(node)
@@ -95,7 +99,8 @@ class Traces:
         if words.NODE_ID in attributes and (name := span.agent):
             self._graph.setdefault((span.trace_id, attributes[words.NODE_ID]), name)
         if words.HANDED_BY in attributes and words.HANDED_TO in attributes:
-            self._handed[span.trace_id, attributes[words.HANDED_TO]].append(span)
+            told = (span.start_us or 0, span.span_id or "", attributes[words.HANDED_BY])
+            self._handed[span.trace_id, attributes[words.HANDED_TO]].append(told)
 
     def who(self, node: Node) -> Who:
         """Return who acts in a span, from its own attributes and those above it."""
@@ -117,11 +122,9 @@ class Traces:
             known = self._graph.get((span.trace_id, before))
             # An id that was made for a run names nobody.
             return known or (None if _MADE_ID.fullmatch(before) else before)
-        handed = self._handed.get((span.trace_id, span.first(words.AGENT_NAME)), ())
-        began = span.start_us or 0
-        found = [one for one in handed if (one.start_us or 0) <= began]
-        last = max(found, key=lambda one: (one.start_us or 0, one.span_id or ""), default=None)
-        return last.attributes[words.HANDED_BY] if last else None
+        handed = self._handed.get((span.trace_id, span.first(words.AGENT_NAME)), [])
+        last = bisect_right(handed, span.start_us or 0, key=itemgetter(0))
+        return handed[last - 1][2] if last else None
 
     def _parent(self, node: Node) -> Node | None:
         parent = node.span.parent_id
