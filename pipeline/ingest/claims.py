@@ -171,8 +171,9 @@ def aliases(token: Token, own: Ref) -> list[dict[str, str | None]]:
 
 
 def client_of(claims: dict[str, Any]) -> str | None:
-    """Return the client that a token was issued to."""
-    return next((one for name in CLIENT_CLAIMS if (one := name_of(claims.get(name)))), None)
+    """Return the client that a token was issued to; of a transaction token, who asked for it."""
+    names = (*CLIENT_CLAIMS, "req_wl")
+    return next((one for name in names if (one := name_of(claims.get(name)))), None)
 
 
 def columns_of(token: Token, client: str | None = None, grant: str | None = None) -> dict[str, Any]:

@@ -229,6 +229,11 @@ class TestClaims:
         assert (found["subject_id"], found["client_id"]) == ("42", "7")
         assert key_of(found) == (AS, "jti", str(2**70))
 
+    def test_the_workload_that_asked_for_a_transaction_token_acts_with_it(self):
+        found = row(claims(client_id=None, txn="tx-1", req_wl="gateway.test"))
+
+        assert (found["client_id"], found["actor_id"]) == ("gateway.test", "gateway.test")
+
     def test_okta_s_user_is_known_by_the_id_that_its_log_writes(self):
         token = claims(client_id=None, cid="0oa1", uid="00u1", sub="ann@okta.test")
 

@@ -44,7 +44,7 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("sub | oid (Entra) | uid (Okta)", "subject_id"),
     ("xms_sub_fct, idtyp, client_id, grant_type, gty", "subject_kind"),
     ("act", "act_chain, act_truncated, act_malformed_reason, actor_id, actor_issuer"),
-    ("client_id | azp | cid | appid", "client_id, actor_id where no act is"),
+    ("client_id | azp | cid | appid | req_wl", "client_id, actor_id where no act is"),
     ("may_act", "may_act"),
     ("scope | scp | scopes | roles (Entra) | authorization_details.scopes", "scopes, scope_known"),
     ("request scope | requested_scope", "requested_scopes"),
