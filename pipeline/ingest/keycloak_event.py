@@ -162,6 +162,7 @@ def _common(event: dict[str, Any], issuer: str, context: Context, time: int) -> 
                 if (found := word(details.get(name)))
             },
             **({"callerId": caller} if caller else {}),
+            **({"src_ip": address} if (address := word(event.get("ipAddress"))) else {}),
         },
         "is_partial": False,
     }

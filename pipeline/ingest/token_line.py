@@ -50,6 +50,7 @@ _TIMES = (
     *("time", "ts", "timestamp", "@timestamp", "event_time", "logged_at"),
     *("occurred_at", "created_at", "datetime", "date"),
 )
+_ADDRESSES = ("src_ip", "client_ip", "ip", "ip_address", "source_ip", "remote_addr", "remote_ip")
 _IDS = ("event_id", "log_id", "audit_id")
 _EVENTS = ("op", "operation", "event", "event_type", "event_name", "action", "type", "@type")
 _OPS = frozenset(
@@ -91,6 +92,7 @@ _REFRESH_URN = "urn:ietf:params:oauth:token-type:refresh_token"
 _LONGEST_S = 1 << 32
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
+_ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f:]{2,39}", re.ASCII)
 
 
 _NOBODY = "unknown"
@@ -256,6 +258,7 @@ class _Line:
         names = _IDS if self.is_bare else (*_IDS, "id")
         event_id = next((one for name in names if (one := self._id(name))), None)
         event = self.text(*_EVENTS)
+        address = None if self.is_bare else _matching(self.text(*_ADDRESSES), _ADDRESS)
         return {
             **columns,
             "event_id": f"{event_id or self.sha256}{part}",
@@ -263,13 +266,14 @@ class _Line:
             "event_time": self.time,
             "observer": "resource_server" if self.op == "use" else "authz_server",
             "tenant_id": self.context.tenant_id,
-            "trace_id": _hex(self.text("trace_id"), _TRACE),
-            "span_id": _hex(self.text("span_id"), _SPAN),
+            "trace_id": _matching(self.text("trace_id"), _TRACE),
+            "span_id": _matching(self.text("span_id"), _SPAN),
             "session_id": columns["session_id"] or self.text("session_id"),
             "txn_id": columns["txn_id"] or self.text("txn", "txn_id"),
             "ext": {
                 **{name: one for name, one in columns["ext"].items() if one},
                 **({"event": event} if event else {}),
+                **({"src_ip": address} if address else {}),
                 **({"time_basis": self.time_basis} if self.time_basis else {}),
             },
             # The same line read again later is the same event.
@@ -481,6 +485,6 @@ def _credential(ref: Ref | None) -> dict[str, str | None]:
     return {"credential_issuer": issuer, "credential_kind": kind, "credential_id": own}
 
 
-def _hex(value: str | None, form: re.Pattern[str]) -> str | None:
+def _matching(value: str | None, form: re.Pattern[str]) -> str | None:
     lower = (value or "").lower()
     return lower if form.fullmatch(lower) else None

@@ -651,6 +651,17 @@ class TestLines:
 
         assert (key_of(found)[2], found["credential_aliases"]) == ("t-1", [])
 
+    @pytest.mark.parametrize(
+        ("told", "address"),
+        [
+            ({"clientIp": "192.0.2.7"}, "192.0.2.7"),
+            ({"request": {"remote_addr": "2001:DB8::1"}}, "2001:db8::1"),
+            ({"ip": "Lyon"}, None),
+        ],
+    )
+    def test_the_address_that_asked_is_told(self, told, address):
+        assert row(line(**told))["ext"].get("src_ip") == address
+
     def test_an_id_is_kept_whole(self):
         assert row(line(id=2**70))["event_id"] == str(2**70)
 
@@ -750,6 +761,11 @@ class TestKeycloak:
         assert told["audience"] == ["crm", "mail"]
         assert (silent["actor_id"], silent["actor_convention"]) == ("web", "client_id")
         assert not silent["scope_known"]
+
+    def test_the_address_that_asked_is_told_as_other_lines_tell_it(self):
+        event = self.event("REFRESH_TOKEN", token_id="at", refresh_token_id="rt")
+
+        assert row(event | {"ipAddress": "192.0.2.7"})["ext"]["src_ip"] == "192.0.2.7"
 
     def test_a_failure_made_no_token(self):
         found = row(self.event("CODE_TO_TOKEN_ERROR", error="invalid_code", refresh_token_id="rt"))

@@ -58,7 +58,7 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("typ, issued_token_type", "token_type"),
     ("txn, sid, origin_jti, trace_id", "txn_id, session_id, family_id, trace_id"),
     ("del_max_depth", "max_depth"),
-    ("authorization_details.type, acr, tid, idtyp, typ, kid", "ext"),
+    ("authorization_details.type, acr, tid, idtyp, typ, kid, ip", "ext"),
 )
 
 _Found = tuple[int, dict[str, Any], dict[str, Any]]
