@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,6 +100,8 @@ def _check(files: Sequence[str], adapter: str, context: Context) -> list[Declare
         if not rest:
             raise click.UsageError("name a sample behind the YAML file")
         adapter, files = first, rest
+    elif first in adapter_names() and rest and not Path(first).exists():
+        raise click.UsageError(f"a source of ours is named behind the samples: --adapter {first}")
     if adapter.endswith(YAML_ENDINGS):
         return [_check_own(adapter, files, context)]
     if adapter == AUTO:

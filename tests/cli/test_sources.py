@@ -127,6 +127,7 @@ def test_a_check_with_the_wrong_adapter_says_why_records_are_refused(cli):
         (("sources", "sample", "pigeon"), 2, "cloudtrail"),
         (("sources", "check", "absent.log"), 4, "absent.log"),
         (("sources", "check", "own.yaml"), 2, "sample"),
+        (("sources", "check", "ocsf", "x.log"), 2, "--adapter ocsf"),
         (("sources", "check", "absent.yaml", "x.log"), 2, "absent.yaml"),
         (("ingest", "--from", "x", "--adapter", "kubernets_audit"), 2, "Did you mean"),
     ],
