@@ -827,6 +827,46 @@ class TestKeycloak:
         assert refusal.reason == "time is missing or is no time"
 
 
+class TestSharedSignals:
+    CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
+
+    def signal(self, kind, told, **over):
+        event = {"iss": AS, "jti": "set-1", "iat": IAT + 9, "aud": "https://rp.test"}
+        return event | {"events": {self.CAEP + kind: {"event_timestamp": IAT * 1000} | told}} | over
+
+    def test_a_session_that_ended_revokes_what_its_subject_holds_and_issues_nothing(self):
+        told = {"subject": {"format": "iss_sub", "iss": "https://idp.test", "sub": "ann"}}
+
+        found = row(self.signal("session-revoked", told))
+
+        assert (found["op"], found["revoke_target"]) == ("revoke", "subject")
+        assert found["revoke_reason"] == "session-revoked"
+        assert (found["subject_id"], found["subject_issuer"]) == ("ann", "https://idp.test")
+        assert found["event_time"] == datetime(2026, 1, 1, tzinfo=UTC)
+        assert found["issued_at"] is None
+
+    def test_a_session_that_is_named_ends_alone(self):
+        user = {"format": "iss_sub", "iss": AS, "sub": "ann"}
+        whole = {"user": user, "session": {"format": "opaque", "id": "s-1"}}
+
+        found = row(self.signal("session-revoked", {}, sub_id=whole))
+
+        assert (key_of(found), found["revoke_target"]) == ((AS, "local", "s-1"), "token")
+        assert (found["subject_id"], found["session_id"]) == ("ann", "s-1")
+
+    def test_other_signals_are_counted_and_one_of_nobody_is_refused(self):
+        others = [self.signal("credential-change", {}), self.signal("session-revoked", {})]
+        logout = claims(events={"http://schemas.openid.net/event/backchannel-logout": {}})
+
+        adapted = adapt(*others, logout, claims(events={"login": 3}))
+
+        assert adapted.skipped == {"a security event that ends no session and no account": 2}
+        assert [item.reason for item in adapted.refusals] == [
+            "a security event names no time, no issuer or no subject"
+        ]
+        assert adapted.batches[0].batch["op"].to_pylist() == ["issue"]
+
+
 class TestHostile:
     @pytest.mark.parametrize(
         "odd",

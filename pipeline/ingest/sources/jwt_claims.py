@@ -7,7 +7,8 @@ or `uti` and issuer, else by the digest of the token or of its claims.  The `act
 is read outermost actor first, each with its issuer as received.  A line without a time
 of its own happened when its token was issued (`iat`, `nbf`), or before it ended and came
 to us, which `ext.time_basis` tells.
-Keycloak's and INDIGO IAM's events are read as well.  A raw token in a line is read for
+Keycloak's and INDIGO IAM's events are read as well, and of shared signals (CAEP, RISC) the
+end of a session or an account, which revokes.  A raw token in a line is read for
 its claims and digests, and never stored.
 """
 
@@ -24,11 +25,12 @@ from pipeline.events.wire import Decoded
 from pipeline.ingest.json_text import dump_json, parse_json
 from pipeline.ingest.keycloak_event import is_keycloak_event, keycloak_rows
 from pipeline.ingest.line_places import are_claims, tells_of_a_token, without_tokens
+from pipeline.ingest.security_event import is_security_event, security_rows
 from pipeline.ingest.sources import Adapted, Refusal
 from pipeline.ingest.token_line import Unusable, line_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pipeline.events.conform import Conformed
     from pipeline.ingest.sources import Context
@@ -56,12 +58,14 @@ MAPPING: tuple[tuple[str, str], ...] = (
     ("response.refresh_token | new_refresh_token", "credential_id of a refresh token of its own"),
     ("parent_jti, par_hash", "parents"),
     ("typ, issued_token_type", "token_type"),
+    ("events: the subject and the session of a shared signal", "subject_id, credential_id"),
     ("txn, sid, origin_jti, trace_id", "txn_id, session_id, family_id, trace_id"),
     ("del_max_depth", "max_depth"),
     ("authorization_details.type, acr, tid, idtyp, typ, kid, ip", "ext"),
 )
 
 _Found = tuple[int, dict[str, Any], dict[str, Any]]
+_Rows = list[dict[str, Any]] | Unusable
 
 
 def recognises(record: object) -> bool:
@@ -87,8 +91,7 @@ def adapt(values: Sequence[bytes | None], context: Context) -> Adapted:
 
 
 def _read(index: int, record: dict[str, Any], context: Context, adapted: Adapted) -> list[_Found]:
-    read = keycloak_rows if is_keycloak_event(record) else line_rows
-    rows = read(record, context)
+    rows = _reader(record)(record, context)
     if not isinstance(rows, Unusable):
         return [(index, record, row) for row in rows]
     if rows.is_skipped:
@@ -96,6 +99,12 @@ def _read(index: int, record: dict[str, Any], context: Context, adapted: Adapted
     else:
         adapted.refusals.append(_refusal(index, "adapt", rows.reason, record))
     return []
+
+
+def _reader(record: dict[str, Any]) -> Callable[[dict[str, Any], Context], _Rows]:
+    if is_keycloak_event(record):
+        return keycloak_rows
+    return security_rows if is_security_event(record) else line_rows
 
 
 def _take(found: list[_Found], adapted: Adapted) -> None:
