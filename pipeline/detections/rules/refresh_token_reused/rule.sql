@@ -14,7 +14,8 @@ WITH acts AS (
         -- It was there before this event, so the event acts on it instead of making it.
         coalesce(own.first_seen < event.event_time, false) AS is_old,
         coalesce(
-            event.ext['src_ip'], event.ext['client_ip'], event.ext['source_ip'], event.ext['ip_address'], event.ext['ip']
+            event.ext['src_ip'], event.ext['client_ip'], event.ext['source_ip'], event.ext['ip_address'], event.ext['ip'],
+            event.ext['ipAddress']
         ) AS src_ip
     FROM token_events AS event
     LEFT JOIN credential_aliases AS alias
