@@ -235,7 +235,7 @@ def test_a_replay_with_the_right_adapter_becomes_events_once(cli, tmp_path):
         (("lake", "expire"), 2, "--before"),
         (("alerts", "test", "--to", "soc"), 2, "no sink is called"),
         (("config", "show", "--config", "absent.toml"), 2, "absent.toml"),
-        (("registry", "check", "absent"), 0, ""),
+        (("registry", "check", "absent"), 2, "there is no registry folder there"),
     ],
 )
 def test_what_is_wrong_is_said_in_words_with_its_exit_code(cli, args, code, words):
