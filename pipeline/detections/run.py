@@ -180,9 +180,19 @@ def _run_round(
 
 
 def register_policy(con: duckdb.DuckDBPyConnection, registry: Registry) -> None:
-    """Register the `reg_*` tables and `identity_activity`; the connection has the lake's views."""
-    for name, table in registry.tables().items():
+    """Register the `reg_*` tables and `identity_activity`; the connection has the lake's views.
+
+    Names of instances that the events show stand beside those that the registry says.
+    """
+    registered = registry.tables()
+    for name, table in registered.items():
         con.register(name, table)
+    if registered["reg_names"].num_rows:
+        instances = con.sql(statement("instances")).to_arrow_table()
+        for name in ("reg_names", "reg_aliases"):
+            known = registered[name]
+            more = pa.Table.from_arrays(instances.columns, schema=known.schema)
+            con.register(name, pa.concat_tables([known, more]))
     register_activity(con, registry)
 
 

@@ -2,8 +2,7 @@
 --
 -- One row per credential, or per secret whose uses the store reports.  Two uses by different
 -- holders close together are enough; registered gateways and delegates are no holders, and
--- neither are two names of one identity: instances (`planner/run-7`) and names that an alias
--- ending in * stands for are names of theirs.
+-- neither are two names of one identity.
 WITH names AS (
     SELECT identity_id, issuer, subject FROM reg_aliases
     UNION
@@ -60,6 +59,17 @@ uses AS (
     FROM secret_events
     WHERE op = 'use' AND accessed_by_id IS NOT NULL
     UNION ALL
+    -- Uses of a key that its issuer or a resource server tells of, without a call.
+    SELECT
+        event.tenant_id, 'credential' AS shared, held.credential_key AS shared_key, event.event_uid,
+        event.event_time, 'agent' AS holder_kind, event.actor_id AS holder, event.actor_issuer AS holder_issuer
+    FROM token_events AS event
+    INNER JOIN credentials AS held
+        ON event.tenant_id = held.tenant_id AND event.credential_kind = held.kind AND event.credential_id = held.id
+        AND event.credential_issuer IS NOT DISTINCT FROM held.issuer
+    WHERE event.op = 'use' AND event.outcome = 'success' AND event.actor_id IS NOT NULL AND held.is_static
+        AND event.observer <> 'cloud_audit'
+    UNION ALL
     SELECT presented.tenant_id, 'secret' AS shared, copies.fingerprint AS shared_key, presented.event_uid,
         presented.event_time, 'agent' AS holder_kind, presented.agent_id AS holder, presented.agent_issuer AS holder_issuer
     FROM presented
@@ -80,50 +90,18 @@ holders AS (
         ON uses.tenant_id = several.tenant_id AND uses.shared = several.shared
         AND uses.shared_key = several.shared_key AND uses.holder_kind = several.holder_kind
 ),
-holder_names AS (
-    SELECT DISTINCT holder, holder_issuer FROM holders
-),
-spelled AS (
-    SELECT holder, holder_issuer, holder AS whole FROM holder_names
-    UNION
-    SELECT holder_names.holder, holder_names.holder_issuer, left(holder_names.holder, CAST(cut.length AS INTEGER)) AS whole
-    FROM holder_names
-    CROSS JOIN unnest(list_filter(
-        generate_series(1, length(holder_names.holder) - 1),
-        lambda i: list_contains(['/', '#', '@', ':', '~'], substr(holder_names.holder, CAST(i + 1 AS INTEGER), 1))
-    )) AS cut(length)
-),
-borne AS (
-    SELECT spelled.holder, spelled.holder_issuer, names.identity_id, length(spelled.whole) AS length
-    FROM spelled
-    INNER JOIN names
-        ON spelled.whole = names.subject
-        AND (names.issuer IS NULL OR spelled.holder_issuer IS NULL OR names.issuer = spelled.holder_issuer)
-    UNION ALL
-    SELECT holder_names.holder, holder_names.holder_issuer, pattern.identity_id, length(pattern.subject) - 1 AS length
-    FROM holder_names
-    INNER JOIN names AS pattern
-        ON ends_with(pattern.subject, '*') AND length(pattern.subject) > 1
-        AND starts_with(holder_names.holder, left(pattern.subject, length(pattern.subject) - 1))
-        AND (pattern.issuer IS NULL OR holder_names.holder_issuer IS NULL OR pattern.issuer = holder_names.holder_issuer)
-),
--- The longest name that fits says whose it is.
-closest AS (
-    SELECT
-        holder, holder_issuer, identity_id,
-        length, max(length) OVER (PARTITION BY holder, holder_issuer) AS longest
-    FROM borne
-),
 known AS (
     SELECT
-        closest.holder, closest.holder_issuer,
+        holder.holder, holder.holder_issuer,
         min(identity.identity_id) AS identity_id,
         bool_or(coalesce(identity.pass_through, false)) AS pass_through,
         list_distinct(flatten(list(coalesce(identity.delegate_for, CAST([] AS VARCHAR[]))))) AS delegate_for
-    FROM closest
-    INNER JOIN reg_identities AS identity ON closest.identity_id = identity.identity_id
-    WHERE closest.length = closest.longest
-    GROUP BY closest.holder, closest.holder_issuer
+    FROM (SELECT DISTINCT holder, holder_issuer FROM holders) AS holder
+    INNER JOIN names
+        ON holder.holder = names.subject
+        AND (names.issuer IS NULL OR holder.holder_issuer IS NULL OR names.issuer = holder.holder_issuer)
+    INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
+    GROUP BY holder.holder, holder.holder_issuer
 ),
 named AS (
     SELECT
