@@ -31,6 +31,33 @@ uses AS (
     INNER JOIN secret_events AS event ON unbound.tenant_id = event.tenant_id AND unbound.secret_id = event.secret_id
     WHERE event.op = 'use' AND event.accessed_by_id IS NOT NULL
 ),
+-- Who was listed together with it is listed again, and it is not: it is gone, though nobody said so.
+listed AS (
+    SELECT tenant_id, secret_id, max(event_time) AS listed_at, max(source) AS listed_by
+    FROM secret_events
+    WHERE op = 'inventory' AND snapshot_complete
+    GROUP BY tenant_id, secret_id
+),
+listings AS (
+    SELECT
+        event.tenant_id, event.source, date_trunc('hour', event.event_time) AS listed_in,
+        max(listed.listed_at) AS listed_again_at
+    FROM secret_events AS event
+    INNER JOIN listed ON event.tenant_id = listed.tenant_id AND event.secret_id = listed.secret_id
+    WHERE event.op = 'inventory' AND event.snapshot_complete
+    GROUP BY event.tenant_id, event.source, date_trunc('hour', event.event_time)
+),
+unlisted AS (
+    SELECT listed.tenant_id, listed.secret_id
+    FROM listed
+    INNER JOIN secrets AS secret ON listed.tenant_id = secret.tenant_id AND listed.secret_id = secret.secret_id
+    INNER JOIN listings
+        ON listed.tenant_id = listings.tenant_id AND listed.listed_by = listings.source
+        AND date_trunc('hour', listed.listed_at) = listings.listed_in
+    WHERE epoch(listings.listed_again_at) - epoch(listed.listed_at) >= $relisted_s
+        -- Used since, it is there.
+        AND secret.last_seen < listings.listed_again_at
+),
 told AS (
     SELECT tenant_id, secret_id, max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
     FROM secret_events
@@ -58,9 +85,11 @@ endless AS (
         CASE WHEN users.event_uid IS NULL THEN secret.event_uids
             ELSE list_append(secret.event_uids, users.event_uid) END AS event_uids
     FROM secrets AS secret
+    LEFT JOIN unlisted ON secret.tenant_id = unlisted.tenant_id AND secret.secret_id = unlisted.secret_id
     LEFT JOIN told ON secret.tenant_id = told.tenant_id AND secret.secret_id = told.secret_id
     LEFT JOIN users ON secret.tenant_id = users.tenant_id AND secret.secret_id = users.secret_id
     WHERE secret.never_expires AND secret.expires_at IS NULL AND secret.status = 'active'
+        AND unlisted.secret_id IS NULL
         -- Keys of a signing service follow a policy of their own.
         AND coalesce(secret.secret_kind, 'other') <> 'signing_key'
     UNION ALL

@@ -20,6 +20,33 @@ people AS (
     INNER JOIN reg_identities AS identity ON names.identity_id = identity.identity_id
     WHERE identity.kind = 'human'
 ),
+-- Who was listed together with it is listed again, and it is not: it is gone, though nobody said so.
+listed AS (
+    SELECT tenant_id, secret_id, max(event_time) AS listed_at, max(source) AS listed_by
+    FROM secret_events
+    WHERE op = 'inventory' AND snapshot_complete
+    GROUP BY tenant_id, secret_id
+),
+listings AS (
+    SELECT
+        event.tenant_id, event.source, date_trunc('hour', event.event_time) AS listed_in,
+        max(listed.listed_at) AS listed_again_at
+    FROM secret_events AS event
+    INNER JOIN listed ON event.tenant_id = listed.tenant_id AND event.secret_id = listed.secret_id
+    WHERE event.op = 'inventory' AND event.snapshot_complete
+    GROUP BY event.tenant_id, event.source, date_trunc('hour', event.event_time)
+),
+unlisted AS (
+    SELECT listed.tenant_id, listed.secret_id
+    FROM listed
+    INNER JOIN secrets AS secret ON listed.tenant_id = secret.tenant_id AND listed.secret_id = secret.secret_id
+    INNER JOIN listings
+        ON listed.tenant_id = listings.tenant_id AND listed.listed_by = listings.source
+        AND date_trunc('hour', listed.listed_at) = listings.listed_in
+    WHERE epoch(listings.listed_again_at) - epoch(listed.listed_at) >= $relisted_s
+        -- Used since, it is there.
+        AND secret.last_seen < listings.listed_again_at
+),
 live AS (
     SELECT
         held.tenant_id, 'credential' AS held_as, held.credential_key AS held_key, held.id AS held_id,
@@ -40,7 +67,8 @@ live AS (
         secret.event_uids
     FROM secrets AS secret
     INNER JOIN rule_watermarks AS until ON secret.tenant_id = until.tenant_id
-    WHERE secret.status NOT IN ('revoked', 'deleted') AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
+    LEFT JOIN unlisted ON secret.tenant_id = unlisted.tenant_id AND secret.secret_id = unlisted.secret_id
+    WHERE unlisted.secret_id IS NULL AND secret.status NOT IN ('revoked', 'deleted') AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
         -- Known to exist, not only to have been used once.
         AND (secret.inventory_at IS NOT NULL OR secret.created_at IS NOT NULL)
 ),

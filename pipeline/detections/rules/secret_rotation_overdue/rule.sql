@@ -57,6 +57,33 @@ shown AS (
     WHERE held.is_static OR held.kind IN ('api_key_id', 'access_key_id', 'secret_version')
     GROUP BY ids.tenant_id, ids.secret_id
 ),
+-- Who was listed together with it is listed again, and it is not: it is gone, though nobody said so.
+listed AS (
+    SELECT tenant_id, secret_id, max(event_time) AS listed_at, max(source) AS listed_by
+    FROM secret_events
+    WHERE op = 'inventory' AND snapshot_complete
+    GROUP BY tenant_id, secret_id
+),
+listings AS (
+    SELECT
+        event.tenant_id, event.source, date_trunc('hour', event.event_time) AS listed_in,
+        max(listed.listed_at) AS listed_again_at
+    FROM secret_events AS event
+    INNER JOIN listed ON event.tenant_id = listed.tenant_id AND event.secret_id = listed.secret_id
+    WHERE event.op = 'inventory' AND event.snapshot_complete
+    GROUP BY event.tenant_id, event.source, date_trunc('hour', event.event_time)
+),
+unlisted AS (
+    SELECT listed.tenant_id, listed.secret_id
+    FROM listed
+    INNER JOIN secrets AS secret ON listed.tenant_id = secret.tenant_id AND listed.secret_id = secret.secret_id
+    INNER JOIN listings
+        ON listed.tenant_id = listings.tenant_id AND listed.listed_by = listings.source
+        AND date_trunc('hour', listed.listed_at) = listings.listed_in
+    WHERE epoch(listings.listed_again_at) - epoch(listed.listed_at) >= $relisted_s
+        -- Used since, it is there.
+        AND secret.last_seen < listings.listed_again_at
+),
 told AS (
     SELECT tenant_id, secret_id, max(observer) FILTER (WHERE observer <> 'agent_runtime') AS observer
     FROM secret_events
@@ -78,6 +105,8 @@ aged AS (
         ON secret.tenant_id = excepted.tenant_id AND secret.secret_id = excepted.secret_id
     LEFT JOIN rated
         ON secret.tenant_id = rated.tenant_id AND secret.secret_id = rated.secret_id
+    LEFT JOIN unlisted
+        ON secret.tenant_id = unlisted.tenant_id AND secret.secret_id = unlisted.secret_id
     LEFT JOIN told
         ON secret.tenant_id = told.tenant_id AND secret.secret_id = told.secret_id
     LEFT JOIN shown
@@ -86,7 +115,7 @@ aged AS (
     WHERE secret.status NOT IN ('revoked', 'deleted')
         AND list_contains($kinds, secret.secret_kind)
         AND (secret.expires_at IS NULL OR secret.expires_at > until.watermark)
-        AND excepted.secret_id IS NULL
+        AND excepted.secret_id IS NULL AND unlisted.secret_id IS NULL
 ),
 overdue AS (
     SELECT
