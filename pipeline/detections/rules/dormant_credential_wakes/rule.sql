@@ -14,7 +14,7 @@ ids AS (
 ),
 held AS (
     SELECT
-        cred.tenant_id, cred.credential_key, cred.id, cred.kind, cred.environment,
+        cred.tenant_id, cred.credential_key, cred.issuer, cred.id, cred.kind, cred.environment,
         CASE WHEN stored.secret_id IS NULL THEN 'credential' ELSE 'secret' END AS held_as,
         coalesce(stored.secret_id, cred.credential_key) AS held_key,
         cred.actor_id, cred.client_id, cred.subject_id, cred.first_used_at, cred.last_used_at, cred.is_static
@@ -113,6 +113,21 @@ uses AS (
         ON event.tenant_id = candidates.tenant_id AND candidates.held_as = 'secret'
         AND event.secret_id = candidates.held_key
     WHERE event.op NOT IN ('use', 'read') AND event.last_used_at IS NOT NULL
+    UNION ALL
+    -- Uses that the issuer or a resource server tells of, without a call.
+    SELECT
+        watched.tenant_id, watched.held_as, watched.held_key, watched.credential_key, event.event_time,
+        event.event_uid, coalesce(event.actor_id, event.client_id) AS agent,
+        CASE WHEN event.actor_id IS NOT NULL THEN event.actor_issuer END AS agent_issuer,
+        CAST(NULL AS VARCHAR) AS workload, CAST(NULL AS VARCHAR) AS src_ip,
+        CAST(NULL AS VARCHAR) AS tool, CAST([] AS VARCHAR[]) AS scopes, event.observer,
+        CAST(NULL AS VARCHAR) AS action_class, CAST(NULL AS INTEGER) AS resource_sensitivity, event.environment
+    FROM watched
+    INNER JOIN token_events AS event
+        ON watched.tenant_id = event.tenant_id AND watched.kind = event.credential_kind
+        AND watched.id = event.credential_id
+        AND (watched.issuer IS NULL OR event.credential_issuer IS NULL OR watched.issuer = event.credential_issuer)
+    WHERE event.op = 'use' AND event.outcome = 'success'
 ),
 spaced AS (
     SELECT
@@ -139,6 +154,8 @@ sided AS (
     SELECT
         uses.*, wakes.woke_at, wakes.slept_since, uses.event_time < wakes.woke_at AS is_before,
         coalesce(named.identity_id, uses.agent) AS identity,
+        -- Two workloads of one identity are one place.
+        coalesce(placed.identity_id, uses.workload) AS place_of,
         row_number() OVER (
             PARTITION BY uses.tenant_id, uses.held_as, uses.held_key, uses.event_time < wakes.woke_at
             ORDER BY uses.event_time, uses.event_uid
@@ -151,6 +168,7 @@ sided AS (
     INNER JOIN wakes
         ON uses.tenant_id = wakes.tenant_id AND uses.held_as = wakes.held_as AND uses.held_key = wakes.held_key
     LEFT JOIN named ON uses.agent = named.name
+    LEFT JOIN named AS placed ON uses.workload = placed.name
     WHERE epoch(uses.event_time) - epoch(wakes.woke_at) <= $burst_s
 ),
 -- Whom a secret was made for counts as seen before, where nobody saw a use.
@@ -167,7 +185,7 @@ context AS (
     SELECT expected.tenant_id, 'secret' AS held_as, expected.held_key, true AS is_before, 'agent' AS what, expected.identity AS item
     FROM expected
     UNION ALL
-    SELECT tenant_id, held_as, held_key, is_before, 'workload' AS what, workload AS item FROM sided
+    SELECT tenant_id, held_as, held_key, is_before, 'workload' AS what, place_of AS item FROM sided
     UNION ALL
     SELECT tenant_id, held_as, held_key, is_before, 'tool' AS what, tool AS item FROM sided
     UNION ALL
