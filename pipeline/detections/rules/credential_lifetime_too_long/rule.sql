@@ -56,6 +56,7 @@ typed AS (
             WHEN contains(lower(coalesce(held.token_type, '')), 'svid') OR held.kind = 'x5t_s256'
                 THEN 'workload_identity'
             WHEN held.kind = 'vault_accessor' THEN 'lease'
+            WHEN held.kind = 'k8s_credential_id' THEN 'service_account_token'
             -- A delegation record without a token of its own is policy, not a token.
             WHEN held.issue_op = 'exchange' OR (held.issue_op = 'delegate' AND held.token_type IS NOT NULL)
                 THEN 'delegated_token'
@@ -101,6 +102,7 @@ limited AS (
             WHEN 'workload_identity' THEN $svid_s
             WHEN 'lease' THEN $lease_s
             WHEN 'delegated_token' THEN $delegated_s
+            WHEN 'service_account_token' THEN $kubernetes_s
             ELSE $access_s
         END) AS limit_s
     FROM typed
@@ -140,7 +142,7 @@ excessive AS (
     SELECT
         *,
         CASE
-            WHEN lifetime_s > 86400 AND token_class IN ('access_token', 'delegated_token') THEN 4
+            WHEN lifetime_s > 86400 AND token_class IN ('access_token', 'delegated_token', 'service_account_token') THEN 4
             WHEN lifetime_s > 4 * limit_s THEN 3
             ELSE 2
         END AS severity,
