@@ -33,9 +33,10 @@ WITH bare AS (
         -- Getting the first credential takes none, a cloud's own service has no key of ours, and
         -- of another account's caller AWS tells the other account alone which key it was.
         AND NOT list_contains($login_tools, call.tool_name)
+        AND NOT list_contains($login_servers, coalesce(call.tool_server, ''))
         AND NOT list_contains($open_tools, call.tool_name)
         AND NOT ends_with(call.agent_id, '.amazonaws.com')
-        AND coalesce(call.agent_issuer, '') <> 'aws'
+        AND call.agent_id <> 'AWS Internal'
         AND coalesce(call.ext['identityType'], '') <> 'AWSAccount'
 ),
 -- Two records of one call that no trace ties: another source's, of the same id, tool and time.
