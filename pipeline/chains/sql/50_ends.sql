@@ -8,7 +8,9 @@ WITH tops AS (
         reach.onboarded_at,
         coalesce(reach.watermark, mention.watermark) AS watermark,
         -- A foreign domain whose issuances do reach us is no border.
-        coalesce(rules.foreign_without_logs, false) OR (coalesce(edges.known, false) AND reach.issuer IS NULL) AS is_foreign,
+        coalesce(rules.foreign_without_logs, false) OR (coalesce(edges.known, false) AND reach.issuer IS NULL)
+            -- One issuer may serve many domains: who took it is of one that we trust.
+            OR coalesce(taker.known, false) AS is_foreign,
         coalesce(known.registered, false) OR registered_id.credential_key IS NOT NULL OR coalesce(user_agent.registered, false)
             OR coalesce(subject.registered, false) AS is_registered,
         NOT cred.seen_issued AND cred.kind = 'access_key_id' AND starts_with(cred.id, 'ASIA') AS is_temporary_key,
@@ -23,6 +25,8 @@ WITH tops AS (
     LEFT JOIN reg_issuers AS rules ON rules.issuer = cred.issuer
     LEFT JOIN (SELECT issuer, true AS known FROM reg_trust_edges WHERE issuer IS NOT NULL GROUP BY issuer) AS edges
         ON edges.issuer = cred.issuer
+    LEFT JOIN (SELECT from_domain, true AS known FROM reg_trust_edges WHERE from_domain IS NOT NULL GROUP BY from_domain) AS taker
+        ON taker.from_domain = cred.from_trust_domain
     LEFT JOIN registered_names AS known ON known.name = cred.acting
     LEFT JOIN registered_names AS user_agent ON user_agent.name = cred.user_agent_id
     LEFT JOIN registered_names AS subject ON subject.name = cred.subject_id
