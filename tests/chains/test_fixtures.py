@@ -90,7 +90,15 @@ F03 = story(
     login("t0"),
     exchange("bare", "t0", 1),
     exchange("by client", "t0", 1, client_id="B"),
+    exchange("of B", "t0", 1, "B"),
+    exchange("bare of B", "of B", 2),
 )
+
+
+def test_03_a_subject_that_is_all_that_is_left_does_not_come_back_in_its_chain(shown):
+    path, depth, status = shown.facts(F03, "bare of B", "actor_path", "depth", "status")
+    assert (path, status) == (["alice", "web", "B"], "impersonated")
+    assert [depth] == list(shown.facts(F03, "of B", "depth"))
 
 
 def test_03_an_exchange_that_shows_neither_act_nor_client_is_impersonation(shown):

@@ -24,11 +24,12 @@ WITH RECURSIVE down AS (
     SELECT
         hop.child_key, down.root_key,
         -- Recorded actors that the path does not show yet are asserted hops here, too.
-        (down.depth + CASE WHEN hop.actor_changed AND NOT hop.child_passes_through THEN 1 ELSE 0 END
+        (down.depth + CASE WHEN hop.actor_changed AND NOT hop.child_passes_through
+                AND new_actor(down.actor_path, child.acting, child.actor_unknown) IS NOT NULL THEN 1 ELSE 0 END
             + len(list_filter(asserted_after(down.actor_path, earlier_actors(child.act_chain)),
                 lambda name: NOT list_contains(getvariable('gateways'), name))))::INTEGER,
         down.links + 1,
-        extend_path(down.actor_path, child.act_chain, child.acting),
+        extend_path(down.actor_path, child.act_chain, new_actor(down.actor_path, child.acting, child.actor_unknown)),
         list_append(down.credential_path, hop.child_key),
         least(down.confidence, hop.confidence), down.confidence_product * hop.confidence,
         effective_after(hop.attenuation, hop.hop_kind = 'refresh', hop.compared_by, child.scopes, hop.dialect, child.issuer, child.audience, hop.widened_scopes,
