@@ -119,6 +119,8 @@ F03B = story(
     exchange("the same", "of coder", 3, "coder-client"),
     exchange("of broker", "t0", 2, "broker"),
     exchange("behind it", "of broker", 3, "C"),
+    exchange("through broker", "t0", 2, "B", act_chain=act("B", "broker")),
+    exchange("without broker", "through broker", 3, "C", act_chain=act("C", "B")),
     exchange("in one transaction", "t0", 1, "B", txn_id="txn"),
     exchange("its next workload", "in one transaction", 2, "C", txn_id="txn"),
 )

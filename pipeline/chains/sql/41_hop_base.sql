@@ -36,10 +36,10 @@ SELECT
         OR (child.issue_op = 'exchange' AND child.actor_unknown)
         OR (child.issue_op = 'exchange' AND coalesce(child.actor_convention, 'act') = 'act'
             AND NOT child.act_truncated AND child.act_malformed_reason IS NULL
-            AND (len(child.act_chain) < len(parent.act_chain)
+            AND (len(counted_actors(child.act_chain)) < len(counted_actors(parent.act_chain))
                 -- The new actor took the place of the one before it; a transaction token is for
                 -- all workloads of its transaction, and names the one that asked.
-                OR (len(child.act_chain) = len(parent.act_chain) AND len(child.act_chain) > 0
+                OR (len(counted_actors(child.act_chain)) = len(counted_actors(parent.act_chain)) AND len(child.act_chain) > 0
                     AND child_actor.identity_id <> parent_actor.identity_id
                     AND NOT child_actor.pass_through AND NOT parent_actor.pass_through
                     AND NOT is_txn_token(child.token_type)

@@ -4,8 +4,7 @@ WITH RECURSIVE down AS (
     SELECT
         cred.credential_key, cred.credential_key AS root_key,
         -- Actors without events of their own are asserted hops; they count towards the depth.
-        len(list_filter(cred.act_chain,
-            lambda one: NOT coalesce(list_contains(getvariable('gateways'), one.subject), false)))::INTEGER AS depth, 0::INTEGER AS links,
+        len(counted_actors(cred.act_chain))::INTEGER AS depth, 0::INTEGER AS links,
         path_of(cred.subject_id, cred.act_chain, cred.acting) AS actor_path,
         [cred.credential_key] AS credential_path,
         1.0::DOUBLE AS confidence, 1.0::DOUBLE AS confidence_product,
