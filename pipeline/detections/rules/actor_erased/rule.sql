@@ -77,6 +77,19 @@ lost AS (
         )
 ),
 -- One actor under two names is the same actor, and a gateway is none.
+missing AS (
+    SELECT DISTINCT
+        tenant_id, child_key, hop_time,
+        unnest(list_filter(parent_names, lambda x: NOT list_contains(child_names, x))) AS name
+    FROM lost
+    WHERE child_actors > 0
+),
+gateways AS (
+    SELECT DISTINCT named.name, identity.valid_from, identity.valid_to
+    FROM reg_names AS named
+    INNER JOIN reg_identities_as_of AS identity ON named.identity_id = identity.identity_id
+    WHERE identity.pass_through
+),
 excused AS (
     SELECT DISTINCT party.tenant_id, party.child_key
     FROM (
@@ -96,6 +109,15 @@ excused AS (
     INNER JOIN reg_names AS other
         ON other.identity_id = one.identity_id AND other.name = coalesce(lost.parent_actor, list_extract(lost.parent_names, 1))
     WHERE lost.child_actors > 0 AND lost.child_actors = lost.parent_actors
+    UNION
+    -- All that is missing are gateways, which are nobody.
+    SELECT missing.tenant_id, missing.child_key
+    FROM missing
+    LEFT JOIN gateways
+        ON missing.name = gateways.name
+        AND missing.hop_time >= gateways.valid_from AND missing.hop_time < gateways.valid_to
+    GROUP BY missing.tenant_id, missing.child_key
+    HAVING count(gateways.name) = count(*)
 ),
 hop_found AS (
     SELECT
