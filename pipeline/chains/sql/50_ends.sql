@@ -55,7 +55,7 @@ judged AS (
             WHEN seen_issued AND derives AND NOT by_service AND NOT superseded(is_interactive, issue_op)
                 AND NOT coalesce(contains(lower(grant_type), 'saml'), false) THEN 'parent_missing'
             -- What only failures name need not exist.
-            WHEN NOT seen_issued AND NOT is_lent AND (has_events OR user_agent_id IS NOT NULL OR is_parent)
+            WHEN NOT seen_issued AND (has_events OR user_agent_id IS NOT NULL OR is_parent)
                 AND (is_temporary_key OR (issuer_reaches_us AND NOT is_static)) THEN 'issue_missing'
         END AS lacks
     FROM tops
@@ -107,6 +107,8 @@ SELECT
         -- Used before the issuer's first record reached us.  A quiet issuer may have been
         -- heard for a while before it spoke, hence the hour.
         WHEN lacks = 'issue_missing' AND issued_at IS NULL AND first_seen < onboarded_at - INTERVAL 1 HOUR THEN 'source_not_onboarded'
+        -- AWS makes the keys of its console and of services that act for a caller, and logs none.
+        WHEN lacks = 'issue_missing' AND is_lent THEN 'source_not_onboarded'
         -- A server of ours lets keys of AWS in, and AWS tells us nothing at all.
         WHEN lacks = 'issue_missing' AND is_temporary_key AND NOT issuer_reaches_us AND observer = 'resource_server'
             THEN 'source_not_onboarded'
