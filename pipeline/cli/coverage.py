@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +20,7 @@ from pipeline.cli.options import (
     with_config,
     with_registry,
 )
-from pipeline.cli.output import ask, coverage, listing, rows_of, write, write_json
+from pipeline.cli.output import ask, coverage, listing, rows_of, statement, write, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +98,7 @@ def command(
         name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()
     }
     with lake.connect(comments=False) as con:
-        found = ask(con, _sql("coverage_list"), values | {"limit": limit + 1, "after": after})
+        found = ask(con, statement("coverage_list"), values | {"limit": limit + 1, "after": after})
     rows = list(rows_of(found))
     following = after + limit if len(rows) > limit else None
     if as_json:
@@ -146,7 +145,7 @@ def check(
 def _sources(lake: Lake, registry: Registry, as_of: datetime) -> list[dict[str, Any]]:
     with lake.connect(comments=False) as con:
         con.register("reg_sources", registry.tables()["reg_sources"])
-        return list(rows_of(ask(con, _sql("coverage_check"), {"as_of": as_of})))
+        return list(rows_of(ask(con, statement("coverage_check"), {"as_of": as_of})))
 
 
 def incomplete_sources(lake: Lake, registry: Registry, as_of: datetime) -> list[dict[str, Any]]:
@@ -199,7 +198,3 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 def _percent(share: float | None) -> str | None:
     """Return a share in per cent; what is not all is never rounded up to all."""
     return None if share is None else f"{math.floor(share * 1000) / 10}%"
-
-
-def _sql(name: str) -> str:
-    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.chains.show import load_chain
-from pipeline.cli.output import ask, rows_of
+from pipeline.cli.output import ask, rows_of, statement
 from pipeline.detections.decide import UNDECIDED
 from pipeline.detections.rule import RULES, find_rules, read_rule
 from pipeline.errors import RuleErrors
@@ -39,8 +39,8 @@ def gather(con: duckdb.DuckDBPyConnection, finding: Row, rule: Rule | None) -> R
     """Return a finding with its rule, chain, evidence, coverage and history beside it."""
     uids = finding["event_uids"] or []
     values = {"tenant_id": finding["tenant_id"], "uids": uids}
-    events = list(rows_of(ask(con, _EVENTS, values | {"limit": SHOWN_EVENTS})))
-    stored = ask(con, _COUNT_EVENTS, values).to_pylist()[0]["events"]
+    events = list(rows_of(ask(con, statement("dossier_events"), values | {"limit": SHOWN_EVENTS})))
+    stored = ask(con, statement("dossier_event_count"), values).to_pylist()[0]["events"]
     path = load_chain(con, finding["finding_id"]) if finding["credential_key"] else None
     lag = {
         "tenant_id": finding["tenant_id"],
@@ -58,9 +58,11 @@ def gather(con: duckdb.DuckDBPyConnection, finding: Row, rule: Rule | None) -> R
         },
         "coverage": {
             "note": finding["coverage_note"],
-            "lagging_sources": list(rows_of(ask(con, _LAGGING, lag))),
+            "lagging_sources": list(rows_of(ask(con, statement("dossier_lagging_sources"), lag))),
         },
-        "history": list(rows_of(ask(con, _HISTORY, {"id": finding["finding_id"]}))),
+        "history": list(
+            rows_of(ask(con, statement("dossier_history"), {"id": finding["finding_id"]}))
+        ),
     }
 
 
@@ -226,70 +228,3 @@ def _cell(value: Any, most: int = _CELL) -> str:
 def _minute(moment: str | None) -> str:
     """Return a JSON time to the second."""
     return f"{moment[:19].replace('T', ' ')}Z" if moment else "unknown"
-
-
-_EVENTS = """
-WITH cited AS (SELECT DISTINCT unnest($uids::VARCHAR[]) AS event_uid),
-shown AS (
-    SELECT event_uid, event_time, source, tenant_id, outcome,
-        'call ' || tool_name || coalesce(' on ' || resource, '') AS what,
-        coalesce(agent_id, actor_id, '?') || coalesce(' for ' || subject_id, '') AS who
-    FROM tool_calls
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-    UNION ALL
-    SELECT event_uid, event_time, source, tenant_id, outcome,
-        op || ' ' || credential_kind || ' ' || coalesce(credential_id, '?') AS what,
-        coalesce(actor_id, client_id, '?') || coalesce(' for ' || subject_id, '') AS who
-    FROM token_events
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-    UNION ALL
-    SELECT event_uid, event_time, source, tenant_id, NULL AS outcome,
-        op || ' ' || secret_kind || ' ' || coalesce(secret_id, '?') AS what,
-        coalesce(accessed_by_id, bound_identity_id) AS who
-    FROM secret_events
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-)
-SELECT DISTINCT event_time, source, what, who, outcome, event_uid
-FROM shown
-WHERE tenant_id = $tenant_id
-ORDER BY event_time, event_uid
-LIMIT $limit
-"""
-
-_COUNT_EVENTS = """
-WITH cited AS (SELECT DISTINCT unnest($uids::VARCHAR[]) AS event_uid),
-present AS (
-    SELECT event_uid, tenant_id FROM tool_calls
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-    UNION
-    SELECT event_uid, tenant_id FROM token_events
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-    UNION
-    SELECT event_uid, tenant_id FROM secret_events
-    WHERE event_uid IN (SELECT event_uid FROM cited)
-)
-SELECT count(*) AS events FROM present WHERE tenant_id = $tenant_id
-"""
-
-# Sources that may still bring events of the finding's time.
-_LAGGING = """
-SELECT source, observer, watermark, last_event_time
-FROM watermarks
-WHERE tenant_id = $tenant_id
-    AND watermark < $last_seen::TIMESTAMPTZ
-    AND (
-        len($sources::VARCHAR[]) = 0
-        OR (has_tool_calls AND list_contains($sources::VARCHAR[], 'tool_call'))
-        OR (has_token_events AND list_contains($sources::VARCHAR[], 'token_event'))
-        OR (has_secret_events AND list_contains($sources::VARCHAR[], 'secret_event'))
-    )
-ORDER BY watermark, source
-LIMIT 10
-"""
-
-_HISTORY = """
-SELECT changed_at, change, reason, changed_by, accepted_until, severity, status
-FROM finding_history
-WHERE finding_id = $id
-ORDER BY changed_at, change <> 'created', change_id
-"""

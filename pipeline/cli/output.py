@@ -17,6 +17,7 @@ import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -217,20 +218,12 @@ def ask(con: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any]) -
     return found
 
 
+def statement(name: str) -> str:
+    """Return a query of the command line, from the file of that name beside it."""
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+
+
 def coverage(lake: Lake) -> Row:
     """Return how complete the data behind a listing is, over all sources and days."""
     with lake.connect(comments=False) as con:
-        return next(rows_of(ask(con, _COVERAGE, {})))
-
-
-_COVERAGE = """
-SELECT
-    coalesce(sum(events), 0) AS events,
-    coalesce(sum(calls), 0) AS calls,
-    sum(linked * calls) / nullif(sum(calls), 0) AS linked,
-    sum(complete * calls) / nullif(sum(calls), 0) AS complete,
-    sum(broken * calls) / nullif(sum(calls), 0) AS broken,
-    max(last_event_time) AS last_event_time,
-    (SELECT count(*) FROM dead_letters) AS dead_letters
-FROM coverage
-"""
+        return next(rows_of(ask(con, statement("coverage_total"), {})))
