@@ -11,7 +11,18 @@ from typing import Any
 from pipeline.ingest.json_text import parse_json
 
 _LISTS = ("Records", "logEvents", "events", "Events", "Messages")
-_HOLDERS = ("detail", "CloudTrailEvent", "eventData", "Sns", "message", "Message", "body", "Body")
+_HOLDERS: dict[str, tuple[str, ...]] = {
+    "detail": ("detail-type",),
+    "CloudTrailEvent": (),
+    "eventData": (),
+    "Sns": (),
+    "message": ("timestamp", "ingestionTime"),
+    "Message": ("Type", "TopicArn", "MessageId"),
+    "body": ("messageId", "receiptHandle", "eventSource"),
+    "Body": ("MessageId", "ReceiptHandle"),
+}
+"""What holds a record, and beside which of the envelope's own members outside of a list: a bare
+`message` or `body` is anybody's text and must forge no event."""
 _DEEPEST = 6
 """SQS around SNS around EventBridge around the record, and some to spare."""
 SHIPPED_IN = tuple((name,) for name in (*_LISTS[1:], *_HOLDERS))
@@ -36,18 +47,25 @@ def no_event(record: Any) -> str | None:
     return None
 
 
-def unpacked(document: Any, depth: int = 0) -> list[Any]:
-    """Return the records in a document; what holds none stands for itself."""
+def unpacked(document: Any, depth: int = 0, *, is_listed: bool = False) -> list[Any]:
+    """Return the records in a document; what holds none stands for itself.
+
+    `is_listed` tells that an envelope lists it.
+    """
     if depth > _DEEPEST or is_event(document) or no_event(document):
         return [document]
     if isinstance(document, list):
-        return [record for item in document for record in unpacked(item, depth + 1)]
+        return [
+            record for item in document for record in unpacked(item, depth + 1, is_listed=is_listed)
+        ]
     if not isinstance(document, dict):
         return [document]
     for name in _LISTS:
         if isinstance(document.get(name), list):
-            return unpacked(document[name], depth + 1)
-    for name in _HOLDERS:
+            return unpacked(document[name], depth + 1, is_listed=True)
+    for name, beside in _HOLDERS.items():
+        if beside and not is_listed and document.keys().isdisjoint(beside):
+            continue
         inner = _opened(document.get(name))
         if isinstance(inner, dict):
             found = unpacked(inner, depth + 1)

@@ -322,6 +322,8 @@ def test_doctor_finds_a_built_lake_well(cli, story):
 def test_an_interrupt_exits_130(tmp_path):
     program = (
         "import os, signal\nfrom pipeline import cli\n"
+        # A shell's background job ignores the signal, and so would its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def interrupt(*_args, **_kwargs): os.kill(os.getpid(), signal.SIGINT)\n"
         "cli.cli.main = interrupt\ncli.main(['config', 'show'])\n"
     )

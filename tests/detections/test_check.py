@@ -6,7 +6,9 @@ import pytest
 
 from pipeline.detections.check import check_rule, view_schemas
 from pipeline.detections.rule import read_rule
+from pipeline.detections.run import register_policy
 from pipeline.lake import open_lake
+from pipeline.registry import load_registry
 from tests.detections.folders import SQL, write_rule
 
 COUNT = '[parameters.n]\ntype = "integer"\ndefault = 1\nreason = "r"'
@@ -126,6 +128,7 @@ def test_count_and_graph_are_bound_too(tmp_path):
 
 def test_rules_are_checked_against_the_columns_that_the_lake_shows(tmp_path):
     with open_lake(str(tmp_path / "lake"), create=True).connect(comments=False) as con:
+        register_policy(con, load_registry(None))
         for name, schema in view_schemas().items():
             if name.startswith("reg_") or name in {"rule_watermarks", "event_marks"}:
                 continue

@@ -78,7 +78,8 @@ skip: [{when: {path: "$", in: [x]}, reason: r}, {reason: y}]
 """
 
 
-OBSERVERS = enum_symbols("tool_call")["observer"]
+OBSERVERS = ", ".join(enum_symbols("tool_call")["observer"])
+FAMILIES = "tool_call, token_event, secret_event"
 WAY_OUT = "take it with digest: true, or not at all"
 
 
@@ -87,11 +88,11 @@ def test_every_fault_of_a_file_is_told_at_once_with_its_line_and_the_nearest_nam
         'f.yaml:1: "Acme Gateway" is no name: lower-case letters, digits and _ after a letter',
         'f.yaml:2: unknown key "wraper"; did you mean "wrapper"?',
         'f.yaml:3: unknown key "instanc"; did you mean "instance"?',
-        f'f.yaml:4: "observer" is "gatway", not one of {", ".join(OBSERVERS)}',
+        f'f.yaml:4: "observer" is "gatway", not one of {OBSERVERS}; did you mean "gateway"?',
         'f.yaml:5: "hidden" must be a path, as $.name',
         'f.yaml:5: "hidden" takes paths of names only, as $.request.body',
         'f.yaml:6: "recognise" takes in, not_in and exists, no matches',
-        'f.yaml:8: "family" is "tool_cal", not one of tool_call, token_event, secret_event',
+        f'f.yaml:8: "family" is "tool_cal", not one of {FAMILIES}; did you mean "tool_call"?',
         "f.yaml:11: a condition is a path and one of in, not_in, exists, matches",
         'f.yaml:13: "event_tme" is no field of tool_call; did you mean "event_time"?',
         'f.yaml:13: the field "event_time" is missing: every tool_call needs it',
@@ -158,7 +159,7 @@ def test_a_role_of_a_parent_is_one_of_the_contract():
         (b"- a", "expected a mapping"),
         (b"a: [", "f.yaml:1:"),
         (b"\xff\xfea\xff", "f.yaml:1:"),
-        (b"[" * 5000, "f.yaml:1: not readable"),
+        (b"[" * 5000, "f.yaml:1: nested too deeply to be read as YAML"),
         (b"adapter: &a x\nsource: *a", "f.yaml:2: write it out: anchors and aliases"),
         (b"a: &a [b, b]\nb: &b [*a, *a]\nc: [*b, *b]", "f.yaml:2: write it out"),
         (b'adapter: "a\\0b"', "f.yaml:1: a text holds a NUL character"),
