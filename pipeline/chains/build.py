@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.chains.resolve import resolve
 from pipeline.chains.scope import choose_scope
 from pipeline.chains.steps import CONTEXT, define_macros, rows, run, sql
-from pipeline.lake import Change
+from pipeline.lake import Change, halve_memory
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,6 +69,7 @@ def build_chains(
     started = time.monotonic()
     with lake.connect_build() as session:
         con = session.con
+        halve_memory(con)
         prepare(con, registry)
         run(con, CONTEXT, as_of=now)
         scope = choose_scope(session, registry.policy_version, full=full)

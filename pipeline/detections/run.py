@@ -30,9 +30,10 @@ from pipeline.detections.finding import Changes, Look, statement, work_out
 from pipeline.detections.identities import write_identities
 from pipeline.detections.ledger import Claim, Task, Window, alone, claim, write
 from pipeline.detections.policy import record_policy
-from pipeline.detections.settle import halve_memory, hold_few, settle_calls
+from pipeline.detections.settle import hold_few, settle_calls
 from pipeline.detections.suppress import load_suppressions
 from pipeline.errors import RuleError, RuleErrors
+from pipeline.lake import halve_memory
 from pipeline.lake.tables import tables
 
 if TYPE_CHECKING:

@@ -81,16 +81,6 @@ def hold_few(con: duckdb.DuckDBPyConnection, rules: Iterable[Rule]) -> bool:
     return True
 
 
-def halve_memory(con: duckdb.DuckDBPyConnection) -> None:
-    """Let DuckDB take half of the memory at hand, and write to disk what needs more.
-
-    Its default is four fifths; findings and Delta logs are held beside it.
-    """
-    (default,) = con.execute("SELECT current_setting('memory_limit')").fetchall()[0]
-    size, unit = default.split()
-    con.execute("SET memory_limit = $1", [f"{float(size) * 5 / 8:.2f} {unit}"])
-
-
 def columns_read(con: duckdb.DuckDBPyConnection, statements: Sequence[str]) -> list[str]:
     """Return the columns of `calls` that statements may read: every one if one asks for `*`."""
     described = con.execute(f"SELECT column_name FROM (DESCRIBE {VIEW})").fetchall()  # noqa: S608

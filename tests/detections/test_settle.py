@@ -9,7 +9,7 @@ from pipeline.chains import build_chains
 from pipeline.detections import settle
 from pipeline.detections.ledger import Window
 from pipeline.detections.run import run_detections
-from pipeline.lake import open_lake
+from pipeline.lake import halve_memory, open_lake
 from pipeline.registry import load_registry
 from tests.detections.folders import SQL, make_rule
 from tests.factories import NOW, token_event, tool_call, write_events
@@ -109,10 +109,10 @@ def test_a_connection_with_scratch_reaches_no_other_folder(lake, tmp_path):
             con.execute(f"COPY (SELECT 1) TO '{outside}/x.parquet'")
 
 
-def test_detection_takes_less_memory_than_the_default(lake):
+def test_detections_and_builds_take_less_memory_than_the_default(lake):
     with lake.connect(comments=False) as con:
         before = _memory_limit(con)
-        settle.halve_memory(con)
+        halve_memory(con)
         after = _memory_limit(con)
 
     assert after[1] == before[1]
