@@ -91,29 +91,42 @@ token_uses AS (
         AND event.credential_id <> event.single_use_id
 ),
 -- A grant for another domain is redeemed once; whoever redeems it names it as what was asserted.
-redemptions AS (
-    SELECT
-        event.tenant_id, held.issuer AS credential_issuer, held.id AS single_use_id, event.event_uid, event.event_time,
-        event.source, event.observer, coalesce(event.client_id, event.actor_id, event.subject_id) AS agent_id,
-        event.op AS used_for, event.environment, own.credential_key,
-        'made' || chr(31) || coalesce(own.credential_key, event.credential_id) AS request,
-        coalesce(event.trace_id || chr(31) || event.span_id, event.event_uid) AS place_in_trace
+-- Kept, so that no plan joins tokens with credentials by their tenant alone.
+asserted AS MATERIALIZED (
+    SELECT event.*, granted.credential_key AS granted_key
     FROM (
-        SELECT token_events.*, unnest(parents) AS parent
+        SELECT
+            tenant_id, event_uid, event_time, source, observer, client_id, actor_id, subject_id, op, environment,
+            credential_issuer, credential_kind, credential_id, trace_id, span_id, unnest(parents) AS parent
         FROM token_events
         WHERE outcome = 'success' AND op IN ('issue', 'exchange') AND single_use_id IS NULL
     ) AS event
     INNER JOIN credential_aliases AS granted
         ON event.tenant_id = granted.tenant_id AND event.parent.id = granted.id
         AND event.parent.kind = granted.kind AND event.parent.issuer IS NOT DISTINCT FROM granted.issuer
+    WHERE event.parent.role IN ('assertion', 'subject')
+),
+redeemed AS MATERIALIZED (
+    SELECT asserted.*, held.issuer AS held_issuer, held.id AS held_id
+    FROM asserted
     INNER JOIN credentials AS held
-        ON granted.tenant_id = held.tenant_id AND granted.credential_key = held.credential_key
+        ON asserted.tenant_id = held.tenant_id AND asserted.granted_key = held.credential_key
     LEFT JOIN declared ON held.issuer = declared.issuer
+    WHERE (asserted.parent.role = 'assertion' AND declared.issuer IS NOT NULL)
+        OR contains(lower(coalesce(held.token_type, '')), 'id-jag')
+),
+redemptions AS (
+    SELECT
+        event.tenant_id, event.held_issuer AS credential_issuer, event.held_id AS single_use_id, event.event_uid,
+        event.event_time, event.source, event.observer,
+        coalesce(event.client_id, event.actor_id, event.subject_id) AS agent_id,
+        event.op AS used_for, event.environment, own.credential_key,
+        'made' || chr(31) || coalesce(own.credential_key, event.credential_id) AS request,
+        coalesce(event.trace_id || chr(31) || event.span_id, event.event_uid) AS place_in_trace
+    FROM redeemed AS event
     LEFT JOIN credential_aliases AS own
         ON event.tenant_id = own.tenant_id AND event.credential_id = own.id
         AND event.credential_kind = own.kind AND event.credential_issuer IS NOT DISTINCT FROM own.issuer
-    WHERE (event.parent.role = 'assertion' AND declared.issuer IS NOT NULL)
-        OR (event.parent.role IN ('assertion', 'subject') AND contains(lower(coalesce(held.token_type, '')), 'id-jag'))
 ),
 -- A token service that notes the use of what a call presented saw the same presentation.
 noted_by_call AS (
