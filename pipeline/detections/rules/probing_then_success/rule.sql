@@ -60,34 +60,62 @@ clientele AS (
 tried_with AS (
     SELECT DISTINCT tenant_id, agent_id, credential_key, root_key, scopes, scope_known, consent_id FROM refusals
 ),
-successes AS (
+-- By what a success may follow a refusal: for the same principal, in the same session or task, or,
+-- of an agent that works for few, at all.  One key each, for an OR would pair every call of an
+-- agent with every refusal.
+ways AS (
+    SELECT refused.*, 'asked by ' || refused.asked_by AS way
+    FROM refused_at AS refused
+    UNION ALL
+    SELECT refused.*, 'within ' || within.context AS way
+    FROM refused_at AS refused
+    CROSS JOIN unnest(refused.contexts) AS within(context)
+    UNION ALL
+    SELECT refused.*, 'anybody' AS way
+    FROM refused_at AS refused
+    INNER JOIN clientele
+        ON refused.tenant_id = clientele.tenant_id AND refused.agent_id = clientele.agent_id
+    WHERE clientele.principals <= $principals_max
+),
+attempts AS (
     SELECT
         call.tenant_id, call.event_uid, call.event_time, call.agent_id, call.credential_key, call.root_key,
         call.tool_name, call.tool_server AS server, call.action_class, call.resource_sensitivity, call.environment,
-        call.observer, call.confidence, refused.asked_by, refused.tool_server, refused.target, refused.began_at, refused.ended_at
+        call.observer, call.confidence, call.required_scopes,
+        place.tool_server,
+        place.target,
+        unnest([
+            'asked by ' || coalesce(call.subject_id, call.root_principal, ''),
+            'within ' || coalesce(call.session_id, call.trace_id, call.task_id),
+            'anybody'
+        ]) AS way
     FROM calls AS call
-    INNER JOIN refused_at AS refused
+    INNER JOIN (SELECT DISTINCT tenant_id, agent_id, tool_server, target FROM refused_at) AS place
+        ON call.tenant_id = place.tenant_id AND call.agent_id = place.agent_id
+        AND coalesce(call.tool_server, '') = place.tool_server
+        AND coalesce(call.resource, call.operation, call.tool_name) = place.target
+    WHERE call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
+),
+successes AS (
+    SELECT DISTINCT
+        call.tenant_id, call.event_uid, call.event_time, call.agent_id, call.credential_key, call.root_key,
+        call.tool_name, call.server, call.action_class, call.resource_sensitivity, call.environment,
+        call.observer, call.confidence, refused.asked_by, refused.tool_server, refused.target, refused.began_at, refused.ended_at
+    FROM attempts AS call
+    INNER JOIN ways AS refused
         ON call.tenant_id = refused.tenant_id AND call.agent_id = refused.agent_id
-        AND coalesce(call.tool_server, '') = refused.tool_server
-        AND coalesce(call.resource, call.operation, call.tool_name) = refused.target
-    INNER JOIN clientele
-        ON call.tenant_id = clientele.tenant_id AND call.agent_id = clientele.agent_id
-    WHERE (
-            coalesce(call.subject_id, call.root_principal, '') = refused.asked_by
-            OR list_contains(refused.contexts, coalesce(call.session_id, call.trace_id, call.task_id))
-            OR clientele.principals <= $principals_max
-        )
-        -- The same deed, not another one at the same place.
-        AND (list_contains(refused.tools, call.tool_name) OR coalesce(list_contains(refused.action_classes, call.action_class), false))
+        AND call.tool_server = refused.tool_server AND call.target = refused.target AND call.way = refused.way
+    -- The same deed, not another one at the same place.
+    WHERE (list_contains(refused.tools, call.tool_name) OR coalesce(list_contains(refused.action_classes, call.action_class), false))
         AND (
             array_length(call.required_scopes) = 0 OR array_length(refused.challenged) = 0
             OR array_length(list_filter(call.required_scopes, lambda scope: list_contains(refused.challenged, scope))) > 0
         )
-        AND call.outcome = 'success' AND call.link_confidence >= $link_confidence_min
         AND call.event_time > refused.began_at
         AND epoch(call.event_time) - epoch(refused.ended_at) <= $success_within_s
 ),
--- Only what comes after a completed burst: the last one before the success.
+-- Only what comes after a completed burst: the last one before the success.  A burst lies in the
+-- success's own stretch of time or in the one before.
 entries AS (
     SELECT
         success.tenant_id, success.event_uid, success.event_time, success.agent_id, success.credential_key, success.root_key,
@@ -95,11 +123,17 @@ entries AS (
         success.observer, success.confidence, success.asked_by, success.tool_server, success.target, success.began_at, success.ended_at,
         max(burst.ended_at) AS burst_ended_at, max(burst.began_at) AS burst_began_at,
         max(burst.first_number) AS first_number, max(burst.last_number) AS last_number
-    FROM successes AS success
-    INNER JOIN bursts AS burst
+    FROM (
+        SELECT *, unnest([0, 1]) AS back, CAST(floor(epoch(event_time) / $success_within_s) AS BIGINT) AS stretch
+        FROM successes
+    ) AS success
+    INNER JOIN (
+        SELECT *, CAST(floor(epoch(ended_at) / $success_within_s) AS BIGINT) AS stretch FROM bursts
+    ) AS burst
         ON success.tenant_id = burst.tenant_id AND success.agent_id = burst.agent_id
-        AND burst.asked_by = success.asked_by AND burst.ended_at < success.event_time
-    WHERE epoch(success.event_time) - epoch(burst.ended_at) <= $success_within_s
+        AND burst.asked_by = success.asked_by AND burst.stretch = success.stretch - success.back
+    WHERE burst.ended_at < success.event_time
+        AND epoch(success.event_time) - epoch(burst.ended_at) <= $success_within_s
     GROUP BY
         success.tenant_id, success.event_uid, success.event_time, success.agent_id, success.credential_key, success.root_key,
         success.tool_name, success.server, success.action_class, success.resource_sensitivity, success.environment,
