@@ -50,11 +50,9 @@ SELECT credential_key,
     min(event_time) AS revoked_at,
     arg_min(target, (event_time, target)) AS revoke_target,
     arg_min(revoke_reason, (event_time, event_uid)) FILTER (revoke_reason IS NOT NULL) AS revoke_reason,
-    -- Only what was told to cascade takes descendants with it, or what an issuer revokes that
-    -- is registered to do so always.
-    min(event_time) FILTER (coalesce(revoke_cascade, false) OR coalesce(always.revocation_cascades, false)) AS cascade_at,
+    -- Only what was told to cascade takes descendants with it; that an issuer should always do so
+    -- is what TR-03 checks.
+    min(event_time) FILTER (revoke_cascade) AS cascade_at,
     list_sort(list_distinct(list(event_uid))) AS event_uids
 FROM hits
-JOIN cred USING (credential_key)
-LEFT JOIN reg_issuers AS always ON always.issuer = cred.issuer
 GROUP BY credential_key
